@@ -1,0 +1,1 @@
+"""Labelled images of handwritten digit sequences."""
