@@ -11,7 +11,7 @@ __all__ = ['Function', 'ZERO', 'ONE', 'FOUR', 'LOW_HALF', 'HALF_BITS', 'PHILOX_A
            'SequenceBatch', 'Sample', 'digits_text', 'take_sample', 'picture_png', 'ctc_labels', 'digit_masks',
            'batch_sha256', 'atomic_write']
 
-# %% ../nbs/00_core.ipynb #d6f1d8f7
+# %% ../nbs/00_core.ipynb #fc3a2168
 import difflib
 import hashlib
 import io
@@ -20,9 +20,11 @@ import operator
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -30,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
-# %% ../nbs/00_core.ipynb #51d7e0d1
+# %% ../nbs/00_core.ipynb #aa49eadb
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -42,10 +44,9 @@ def kernel(
     Without numba the function stays plain Python and gives the same results, slowly: unsigned
     integers wrap around as they do in compiled code.
     """
-    try:
-        import numba
-    except ImportError:
-        numba = None
+    numba: Any = None
+    with suppress(ImportError):
+        numba = import_module("numba")
     if numba is None or numba.config.DISABLE_JIT:
         return np.errstate(over="ignore")(function)
     try:
