@@ -12,7 +12,7 @@ __all__ = ['Function', 'ZERO', 'ONE', 'FOUR', 'LOW_HALF', 'HALF_BITS', 'PHILOX_A
            'Sample', 'digits_text', 'take_sample', 'picture_png', 'ctc_labels', 'digit_masks', 'batch_sha256',
            'atomic_write']
 
-# %% ../nbs/00_core.ipynb #2198ea14
+# %% ../nbs/00_core.ipynb #001fd6c6
 import difflib
 import hashlib
 import io
@@ -20,7 +20,7 @@ import math
 import operator
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -699,17 +699,20 @@ def batch_sha256(
     names = ("images", "digits", "lengths", "sources", "boxes", "cells", "gaps", "widths")
     return arrays_sha256({name: getattr(batch, name) for name in names})
 
-# %% ../nbs/00_core.ipynb #904ea75e
+# %% ../nbs/00_core.ipynb #5d396a22
 def atomic_write(
     path: Path,  # the file; its folder must exist
-    data: bytes,  # all that shall be in it
+    data: bytes | Iterable[bytes],  # all that shall be in it, whole or in pieces
     sync: bool = True,  # wait until it is on the disk
-) -> None:
+) -> dict[str, Any]:  # its "size" in bytes and its "sha256"
     """Write a file so that it is complete or absent."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    digest, size = hashlib.sha256(), 0
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            for piece in [data] if isinstance(data, bytes) else data:
+                digest.update(piece)
+                size += file.write(piece)
             file.flush()
             if sync:
                 os.fsync(file.fileno())
@@ -717,3 +720,4 @@ def atomic_write(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return {"size": size, "sha256": digest.hexdigest()}
