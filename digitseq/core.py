@@ -10,9 +10,9 @@ __all__ = ['Function', 'ZERO', 'ONE', 'FOUR', 'LOW_HALF', 'HALF_BITS', 'PHILOX_A
            'tile', 'contact_sheet', 'outline', 'take_glyphs', 'hash_words', 'check_shares', 'split_glyphs',
            'shares_within_class', 'check_parts', 'join_glyphs', 'arrays_sha256', 'glyphs_sha256', 'SequenceBatch',
            'Sample', 'digits_text', 'take_sample', 'picture_png', 'ctc_labels', 'digit_masks', 'batch_sha256',
-           'atomic_write']
+           'atomic_write', 'npz_bytes', 'npz_member', 'read_npz']
 
-# %% ../nbs/00_core.ipynb #001fd6c6
+# %% ../nbs/00_core.ipynb #674abd9f
 import difflib
 import hashlib
 import io
@@ -20,7 +20,9 @@ import math
 import operator
 import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -721,3 +723,61 @@ def atomic_write(
         temporary.unlink(missing_ok=True)
         raise
     return {"size": size, "sha256": digest.hexdigest()}
+
+# %% ../nbs/00_core.ipynb #725327ee
+def npz_bytes(
+    arrays: Mapping[str, NDArray[Any]],  # by name, none of them of Python objects
+    compress: bool = False,  # smaller, and slower to write and to read
+) -> bytes:  # an .npz file
+    """Pack arrays so that equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            member.compress_type, member.external_attr = method, 0o644 << 16
+            member.create_system = 3
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+# %% ../nbs/00_core.ipynb #3a675e1c
+def npz_member(
+    archive: zipfile.ZipFile,
+    member: zipfile.ZipInfo,
+) -> NDArray[Any]:
+    """Read one array of an archive.
+
+    Raises ValueError if it is no plain array, or not as long as it claims.
+    """
+    if member.file_size > 1040 * member.compress_size + 1040:
+        raise ValueError(
+            f"{member.filename} claims {member.file_size} bytes, more than it can hold"
+        )
+    with archive.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{member.filename} must be an array in NumPy's format 1.0")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        length = member.file_size - file.tell()
+        if dtype.hasobject or fortran or math.prod(shape) * dtype.itemsize != length:
+            raise ValueError(
+                f"{member.filename} claims {shape} of {dtype}, but holds {length} bytes"
+            )
+        return np.frombuffer(file.read(length), dtype).reshape(shape)
+
+# %% ../nbs/00_core.ipynb #70d04ed6
+def read_npz(
+    path: str | Path | io.BytesIO,  # the file
+) -> dict[str, NDArray[Any]]:  # read-only arrays by name
+    """Read an .npz file and trust none of its claims.
+
+    Raises ValueError if it is no archive, or if it holds anything but plain arrays, whole.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            return {
+                item.filename.removesuffix(".npy"): npz_member(archive, item) for item in members
+            }
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole archive of arrays: {error}") from error
