@@ -10,7 +10,7 @@ __all__ = ['Function', 'ZERO', 'ONE', 'FOUR', 'LOW_HALF', 'HALF_BITS', 'PHILOX_A
            'as_bytes', 'tile', 'contact_sheet', 'outline', 'take_glyphs', 'hash_words', 'check_shares', 'split_glyphs',
            'shares_within_class', 'check_parts', 'join_glyphs', 'arrays_sha256', 'glyphs_sha256', 'SequenceBatch',
            'Sample', 'digits_text', 'take_sample', 'picture_png', 'ctc_labels', 'digit_masks', 'batch_sha256',
-           'atomic_write', 'npz_bytes', 'npz_member', 'read_npz']
+           'atomic_write', 'undated', 'npz_bytes', 'npz_member', 'read_npz']
 
 # %% ../nbs/00_core.ipynb #674abd9f
 import difflib
@@ -647,13 +647,12 @@ def take_sample(
         text=digits_text(batch.digits[index]),
     )
 
-# %% ../nbs/00_core.ipynb #64d343b9
+# %% ../nbs/00_core.ipynb #686e313e
 def picture_png(
     picture: Image.Image,
 ) -> bytes:  # a PNG file
     """Encode a picture as PNG, as notebooks want it."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    picture.save(buffer := io.BytesIO(), format="PNG")
     return buffer.getvalue()
 
 # %% ../nbs/00_core.ipynb #d0d3ea22
@@ -724,7 +723,17 @@ def atomic_write(
         raise
     return {"size": size, "sha256": digest.hexdigest()}
 
-# %% ../nbs/00_core.ipynb #725327ee
+# %% ../nbs/00_core.ipynb #c04860b1
+def undated(
+    name: str,  # of an array
+    method: int,  # of compression
+) -> zipfile.ZipInfo:
+    """Describe a member of an archive that looks the same at any time and on any system."""
+    member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+    member.compress_type, member.external_attr, member.create_system = method, 0o644 << 16, 3
+    return member
+
+# %% ../nbs/00_core.ipynb #a5b4024d
 def npz_bytes(
     arrays: Mapping[str, NDArray[Any]],  # by name, none of them of Python objects
     compress: bool = False,  # smaller, and slower to write and to read
@@ -734,10 +743,7 @@ def npz_bytes(
     method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            member.compress_type, member.external_attr = method, 0o644 << 16
-            member.create_system = 3
-            with archive.open(member, "w", force_zip64=True) as file:
+            with archive.open(undated(name, method), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
     return buffer.getvalue()
 
