@@ -21,6 +21,14 @@ def good(request: BaseHTTPRequestHandler, content: bytes) -> None:
     request.wfile.write(content)
 
 
+def helpful(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    request.send_response(200)
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        request.send_header("Content-Encoding", "gzip")  # the client will unpack the file
+    request.end_headers()
+    request.wfile.write(content)
+
+
 def forbidden(request: BaseHTTPRequestHandler, content: bytes) -> None:
     request.send_error(403)
 

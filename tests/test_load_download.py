@@ -59,6 +59,13 @@ def test_a_good_mirror(tmp_path, monkeypatch):
     assert listing(tmp_path / "cache" / "mnist") == FILES
 
 
+def test_a_mirror_that_would_have_the_file_unpacked(tmp_path, monkeypatch):
+    with server.serving(FILES, {"/a/": server.helpful}) as (address, _):
+        use_mirrors(monkeypatch, f"{address}/a/")
+        download_mnist(tmp_path / "mine")
+    assert listing(tmp_path / "mine") == FILES
+
+
 BAD = {
     server.forbidden: "403",
     server.missing: "404",
@@ -135,6 +142,15 @@ def test_writers_of_other_digits_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "WRITERS", swapped)
     with pytest.raises(ValueError, match="qmnist-test-labels-idx2-int must have shape"):
         load_mnist("train", put(tmp_path / "mine"), download=False)
+
+
+def test_a_writer_table_with_another_class_is_refused():
+    people = little_arrays()["train-writers"]
+    labels = people[:, 0].astype("u1")
+    labels[7] = (labels[7] + 1) % 10
+    assert loading.writer_column(people, labels[:7]).tolist() == people[:7, 2].tolist()
+    with pytest.raises(ValueError, match="in row 7, MNIST says .*: they are not of the same"):
+        loading.writer_column(people, labels)
 
 
 @pytest.mark.parametrize("unpack", [False, True])

