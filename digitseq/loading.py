@@ -208,13 +208,13 @@ def cache_path(
         raise ValueError(f"sha256 must be 64 hexadecimal digits, got {sha256!r}")
     return user_cache() / "glyphs" / f"{sha256}.npz"
 
-# %% ../nbs/01_load.ipynb #139fd2de
+# %% ../nbs/01_load.ipynb #551ea84f
 def cached_glyphs(
     sha256: str,  # a glyph set's fingerprint
 ) -> Glyphs | None:  # None: it is not in the cache, or damaged
     """Fetch a glyph set from the user's cache."""
     path = cache_path(sha256)
-    if not path.exists():
+    if not os.path.exists(path):  # the other exists(), of Path, fails in a closed folder
         return None
     try:
         glyphs = read_glyphs(path)
@@ -695,7 +695,7 @@ def download_mnist(
             log.warning("the writers of the digits stay unknown: %s", error)
     return mnist_folder(root)
 
-# %% ../nbs/01_load.ipynb #dc6f6e44
+# %% ../nbs/01_load.ipynb #b787d556
 def mnist_part(
     part: str,  # "train" or "t10k"
     root: FilePath | None,  # your folder; None: the user's cache
@@ -711,7 +711,7 @@ def mnist_part(
         table = idx_array(io.BytesIO(known_bytes(known, root, download)), known.name)
         writers = writer_column(table, labels, known.name)
     ids = FIRST_ID[part] + np.arange(len(labels))
-    return Glyphs(images, labels, ids, writers, "mnist", "test" if part == "t10k" else "train")
+    return Glyphs(images, labels, ids, writers, name="mnist")
 
 # %% ../nbs/01_load.ipynb #d9ea1049
 def load_mnist(
