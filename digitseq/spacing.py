@@ -335,21 +335,18 @@ def gap_table(
     """Compute the thresholds for sequences of one length."""
     return joint_table({count: (slack_low, slack_high)}, minimum, maximum, fill)
 
-# %% ../nbs/04_space.ipynb #71c7d427
+# %% ../nbs/04_space.ipynb #536428e3
 @kernel
 def count_at_most(
     word: np.uint64,  # a random word
     thresholds: NDArray[np.uint64],  # ascending, shape (n,)
 ) -> np.int64:  # 0 to n
     """Count the thresholds that are at most the word."""
-    low, high = np.int64(0), np.int64(len(thresholds))
-    while low < high:
-        middle = (low + high) // 2
-        if thresholds[middle] <= word:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    number = np.int64(0)
+    for threshold in thresholds:
+        if threshold <= word:
+            number += 1
+    return number
 
 # %% ../nbs/04_space.ipynb #926163ad
 @kernel
@@ -456,7 +453,7 @@ def place(
             x += widths[j] + gaps[j]
     return low, high
 
-# %% ../nbs/04_space.ipynb #41a070f6
+# %% ../nbs/04_space.ipynb #f81cc6f5
 def check_spacing(
     spacing: object,  # the smallest and the largest gap, in pixels
     cell_width: int = 28,  # in pixels
@@ -465,12 +462,13 @@ def check_spacing(
 
     Raises ValueError if it is not two integers, ascending and above minus the cell's width.
     """
-    if not isinstance(spacing, (tuple, list, np.ndarray)) or len(spacing) != 2:
+    pair = spacing.tolist() if isinstance(spacing, np.ndarray) else spacing
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(
             f"spacing must be two integers, the smallest and the largest gap, got {spacing!r}"
         )
-    minimum = as_integer(spacing[0], "the smallest gap of spacing", low=1 - cell_width)
-    maximum = as_integer(spacing[1], "the largest gap of spacing", high=2**31 - 1)
+    minimum = as_integer(pair[0], "the smallest gap of spacing", low=1 - cell_width)
+    maximum = as_integer(pair[1], "the largest gap of spacing", high=2**31 - 1)
     if minimum > maximum:
         raise ValueError(
             f"spacing must ascend, got ({minimum}, {maximum}): did you mean ({maximum}, {minimum})?"
