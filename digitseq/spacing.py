@@ -186,7 +186,7 @@ def draw_gap_exactly(
     target = (word + 1) * (scaled_share(span) >> 64)
     return bisect_left(range(span), target, key=scaled_share)
 
-# %% ../nbs/04_space.ipynb #6c280b6f
+# %% ../nbs/04_space.ipynb #6c3ad5f0
 def draw_gaps_exactly(
     seed: np.uint64,  # the user's seed
     key: np.uint64,  # the stream "spacing", from stream_key
@@ -197,10 +197,14 @@ def draw_gaps_exactly(
     slack: int,  # pixels that the gaps share
     fill: str = "free",  # "free", "justify" or "equal"
 ) -> tuple[NDArray[np.int32], int]:  # the gaps, shape (count,), and the pixels left over
-    """Draw one sample's gaps, every fitting vector equally likely, in plain Python."""
+    """Draw one sample's gaps, every fitting vector equally likely, in plain Python.
+
+    Raises ValueError if `fill` is none of the three.
+    """
     words = np.empty(count, np.uint64)
     fill_words(seed, key, index, words)
-    code, span, gaps = FILLS.index(fill), maximum - minimum, np.zeros(count, np.int32)
+    code, span = choice_code(fill, "fill", FILLS), maximum - minimum
+    gaps = np.zeros(count, np.int32)
     budget = budget_of(slack, count, minimum, maximum)
     for j in range(count):
         low, high, even = gap_choices(count - j, span, budget, code)

@@ -244,6 +244,12 @@ def test_a_row_longer_than_the_sequence_is_padded_with_zeros():
     assert out.tolist() == [0] * 5
 
 
+@pytest.mark.parametrize("slack", [13, 15, -1])
+def test_a_slack_that_the_table_was_not_made_for_is_an_error(slack):
+    with pytest.raises(ValueError, match="the table was made for"):
+        draw(gap_table(3, -2, 8, 14, 14), 3, slack, [0])
+
+
 def test_a_slack_without_room_takes_the_minima_and_says_what_is_missing():
     for fill in FILLS:
         gaps, rests = draw(gap_table(3, 2, 9, 0, 0, fill), 3, 0, [0])
@@ -572,8 +578,9 @@ def test_choices_have_codes_and_errors_name_the_nearest():
     for wrong in (None, 1, True, np.array(["left"]), ["left"]):
         with pytest.raises(ValueError, match="align can't be"):
             choice_code(wrong, "align", ALIGNS)
-    with pytest.raises(ValueError, match="did you mean 'justify'"):
-        gap_table(3, 0, 10, 5, 5, "justified")
+    for call in (gap_table, lambda *spec: draw_gaps_exactly(SEED, KEY, SEED, *spec[:4], spec[5])):
+        with pytest.raises(ValueError, match="did you mean 'justify'"):
+            call(3, 0, 10, 5, 5, "justified")
 
 
 WITHOUT_NUMBA = """
