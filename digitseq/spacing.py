@@ -186,7 +186,7 @@ def draw_gap_exactly(
     target = (word + 1) * (scaled_share(span) >> 64)
     return bisect_left(range(span), target, key=scaled_share)
 
-# %% ../nbs/04_space.ipynb #6c280b6f
+# %% ../nbs/04_space.ipynb #6c3ad5f0
 def draw_gaps_exactly(
     seed: np.uint64,  # the user's seed
     key: np.uint64,  # the stream "spacing", from stream_key
@@ -197,10 +197,14 @@ def draw_gaps_exactly(
     slack: int,  # pixels that the gaps share
     fill: str = "free",  # "free", "justify" or "equal"
 ) -> tuple[NDArray[np.int32], int]:  # the gaps, shape (count,), and the pixels left over
-    """Draw one sample's gaps, every fitting vector equally likely, in plain Python."""
+    """Draw one sample's gaps, every fitting vector equally likely, in plain Python.
+
+    Raises ValueError if `fill` is none of the three.
+    """
     words = np.empty(count, np.uint64)
     fill_words(seed, key, index, words)
-    code, span, gaps = FILLS.index(fill), maximum - minimum, np.zeros(count, np.int32)
+    code, span = choice_code(fill, "fill", FILLS), maximum - minimum
+    gaps = np.zeros(count, np.int32)
     budget = budget_of(slack, count, minimum, maximum)
     for j in range(count):
         low, high, even = gap_choices(count - j, span, budget, code)
@@ -335,21 +339,18 @@ def gap_table(
     """Compute the thresholds for sequences of one length."""
     return joint_table({count: (slack_low, slack_high)}, minimum, maximum, fill)
 
-# %% ../nbs/04_space.ipynb #71c7d427
+# %% ../nbs/04_space.ipynb #536428e3
 @kernel
 def count_at_most(
     word: np.uint64,  # a random word
     thresholds: NDArray[np.uint64],  # ascending, shape (n,)
 ) -> np.int64:  # 0 to n
     """Count the thresholds that are at most the word."""
-    low, high = np.int64(0), np.int64(len(thresholds))
-    while low < high:
-        middle = (low + high) // 2
-        if thresholds[middle] <= word:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    number = np.int64(0)
+    for threshold in thresholds:
+        if threshold <= word:
+            number += 1
+    return number
 
 # %% ../nbs/04_space.ipynb #926163ad
 @kernel
@@ -456,7 +457,7 @@ def place(
             x += widths[j] + gaps[j]
     return low, high
 
-# %% ../nbs/04_space.ipynb #41a070f6
+# %% ../nbs/04_space.ipynb #f81cc6f5
 def check_spacing(
     spacing: object,  # the smallest and the largest gap, in pixels
     cell_width: int = 28,  # in pixels
@@ -465,12 +466,13 @@ def check_spacing(
 
     Raises ValueError if it is not two integers, ascending and above minus the cell's width.
     """
-    if not isinstance(spacing, (tuple, list, np.ndarray)) or len(spacing) != 2:
+    pair = spacing.tolist() if isinstance(spacing, np.ndarray) else spacing
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(
             f"spacing must be two integers, the smallest and the largest gap, got {spacing!r}"
         )
-    minimum = as_integer(spacing[0], "the smallest gap of spacing", low=1 - cell_width)
-    maximum = as_integer(spacing[1], "the largest gap of spacing", high=2**31 - 1)
+    minimum = as_integer(pair[0], "the smallest gap of spacing", low=1 - cell_width)
+    maximum = as_integer(pair[1], "the largest gap of spacing", high=2**31 - 1)
     if minimum > maximum:
         raise ValueError(
             f"spacing must ascend, got ({minimum}, {maximum}): did you mean ({maximum}, {minimum})?"
