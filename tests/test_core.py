@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,12 @@ from digitseq.core import (
     fill_words,
     kernel,
     multiply_high,
+    npz_bytes,
     philox,
     random_words,
+    read_npz,
     stream_key,
+    unit_float,
     weight_thresholds,
 )
 
@@ -146,6 +149,13 @@ def test_without_rejection_the_low_part_would_not_be_uniform() -> None:
     assert chisquare(np.bincount(biased)).pvalue < FALSE_ALARM
 
 
+@given(edges)
+def test_unit_float_is_the_53_high_bits(word: int) -> None:
+    number = float(unit_float(u64(word)))
+    assert 0 <= number < 1
+    assert Fraction(number) == Fraction(word >> 11, 2**53)
+
+
 # Weights
 
 weight_lists = st.lists(
@@ -238,6 +248,9 @@ BAD_COLUMNS: list[tuple[dict[str, Any], str]] = [
     ({"ids": np.arange(30, dtype=u64) + u64(2**63)}, f"got {2**63} at position 0"),
     ({"writers": np.zeros(31, int)}, "writers must be one for each of the 30 images"),
     ({"writers": np.full(30, -1)}, "writers .* got -1 at position 0"),
+    ({"weights": np.ones(29)}, "weights must be one for each of the 30 images"),
+    ({"weights": -np.ones(30)}, "weights must be .*got -1.0 at position 0"),
+    ({"weights": np.full(30, np.nan)}, "weights must be .*got nan at position 0"),
 ]
 
 
@@ -447,9 +460,9 @@ def test_joining_without_weights_keeps_rows_writers_and_names(make_glyphs: MakeG
 @pytest.mark.parametrize(
     ("second", "weights", "message"),
     [
-        ({"height": 9}, None, r"one size, got sizes \[\(8, 6\), \(9, 6\)\]"),
+        ({"height": 9}, None, r"one size, got \[\(8, 6\), \(9, 6\)\]"),
         ({"ids": np.arange(30)}, None, "ids must be all different, but 0"),
-        ({}, [1.0], "one for each of the 2 parts, got 1"),
+        ({}, [1.0], "a weight for each of 2 parts"),
         ({}, [1.0, 0.0], r"positive, got \[1.0, 0.0\]"),
         ({}, [1.0, float("nan")], "positive"),
         ({}, [1.0, float("inf")], "positive"),
@@ -592,7 +605,7 @@ def test_contact_sheet_outlines_half_open_boxes_and_leaves_out_empty_ones() -> N
     drawn_rows, drawn_columns = np.nonzero(sheet.any(axis=2))
     assert (drawn_rows.min(), drawn_rows.max()) == (3, 11)
     assert (drawn_columns.min(), drawn_columns.max()) == (3, 8)
-    assert tuple(sheet[3, 3]) == core.PALETTE[0]
+    assert bytes(sheet[3, 3]).hex() == core.PALETTE[0][1:].lower()
     assert not sheet[4:11, 4:8].any()
 
 
@@ -654,16 +667,84 @@ def test_a_write_replaces_the_whole_file(
     monkeypatch.setattr(os, "fsync", synced.append)
     path = tmp_path / "file"
     path.write_bytes(b"a longer old file")
-    atomic_write(path, b"new", sync)
+    told = atomic_write(path, b"new", sync)
+    assert told == {"size": 3, "sha256": hashlib.sha256(b"new").hexdigest()}
     assert path.read_bytes() == b"new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert len(synced) == sync
+
+
+@given(st.lists(st.binary(max_size=9), max_size=5))
+def test_pieces_are_the_whole(tmp_path: Path, pieces: list[bytes]) -> None:
+    whole, path = b"".join(pieces), tmp_path / "file"
+    assert atomic_write(path, iter(pieces), False) == atomic_write(tmp_path / "whole", whole, False)
+    assert path.read_bytes() == whole
+
+
+def test_pieces_that_stop_coming_leave_the_old_file(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one"
+        raise ZeroDivisionError
+
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError):
+        atomic_write(tmp_path / "file", pieces())
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         atomic_write(tmp_path / "nowhere" / "file", b"data")
     assert list(tmp_path.iterdir()) == []
+
+
+# Archives of arrays
+
+plain_arrays = hnp.arrays(
+    st.sampled_from([np.uint8, np.int8, np.int32, np.int64, np.float32, np.bool_]),
+    hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), plain_arrays), st.booleans())
+def test_archives_come_back_as_they_were(arrays: dict[str, np.ndarray], compress: bool) -> None:
+    packed = npz_bytes(arrays, compress)
+    assert packed == npz_bytes({name: array.copy() for name, array in arrays.items()}, compress)
+    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+        numpys = dict(archive)
+    for found in (read_npz(io.BytesIO(packed)), numpys):
+        assert list(found) == list(arrays)
+        for name, array in arrays.items():
+            assert found[name].dtype == array.dtype
+            assert found[name].shape == array.shape
+            assert found[name].tobytes() == array.tobytes()
+
+
+def test_equal_arrays_give_equal_bytes_however_they_lie_in_memory() -> None:
+    array = np.arange(12).reshape(3, 4)
+    spread = np.zeros((6, 8), int)[::2, ::2]
+    spread[:] = array
+    for other in (np.asfortranarray(array), spread, array[::-1].copy()[::-1]):
+        packed = npz_bytes({"a": other})
+        assert packed == npz_bytes({"a": array})
+        assert np.array_equal(read_npz(io.BytesIO(packed))["a"], array)
+
+
+@given(st.data(), st.booleans())
+def test_a_damaged_archive_is_an_error_or_the_same_arrays(
+    data: st.DataObject, compress: bool
+) -> None:
+    array = np.arange(40, dtype=np.int16).reshape(8, 5)
+    packed = bytearray(npz_bytes({"digits": array, "texts": np.array(["007"])}, compress))
+    for position in data.draw(st.lists(st.integers(0, len(packed) - 1), min_size=1, max_size=3)):
+        packed[position] ^= data.draw(st.integers(1, 255))
+    try:
+        found = read_npz(io.BytesIO(packed[: data.draw(st.integers(0, len(packed)))] or packed))
+    except ValueError as error:
+        assert "no whole archive of arrays" in str(error)
+    else:
+        assert {"<i2", "<U3"} >= {value.dtype.str for value in found.values()}
+        assert all(value.size in (1, 40) for value in found.values())
 
 
 # Kernels: the same with numba, without it, and where nothing can be cached
@@ -692,6 +773,7 @@ def exercise(core):
         for word in edges for limit in limits for value in (0, 2**32 - 1)
     ]
     hashed = core.hash_words(np.array(edges, u64), u64(3), key)
+    found["unit_float"] = [float(core.unit_float(word)).hex() for word in edges]
     found["hash_words"] = [str(hashed.dtype), hashed.tolist()]
     return found
 '''

@@ -247,6 +247,13 @@ def test_readme_holds_the_two_commands() -> None:
     assert 'pip install -e ".[dev]" && pytest' in lines
 
 
+def test_the_sidebar_lists_every_notebook() -> None:
+    listed = re.findall(r"\S+\.ipynb", (ROOT / "nbs" / "sidebar.yml").read_text(encoding="utf-8"))
+    there = [path.relative_to(ROOT / "nbs").as_posix() for path in export.notebooks(ROOT)]
+    assert len(set(listed)) == len(listed)
+    assert set(there) <= set(listed)
+
+
 # Export and re-execution, on a small repository
 
 
