@@ -204,7 +204,7 @@ def weight_thresholds(
         raise ValueError(f"{name} must not all be zero: give at least one a positive weight")
     return outcomes, cut_words(values[outcomes].tolist())
 
-# %% ../nbs/00_core.ipynb #eaa520f8
+# %% ../nbs/00_core.ipynb #226a3248
 def as_integer(
     value: object,  # what the user gave
     name: str,  # what to call it in an error
@@ -216,9 +216,12 @@ def as_integer(
     Raises ValueError if `value` is a bool, a float, a string or anything else that is not an
     integer, or out of range.
     """
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    try:
+        number = operator.index(cast(Any, value))
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
-    number = operator.index(cast(Any, value))
     if low is not None and number < low:
         raise ValueError(f"{name} must be at least {low}, got {number}")
     if high is not None and number > high:

@@ -35,11 +35,21 @@ def run(path: Path, root: Path = ROOT) -> str:
         client.execute(env=kernel_environment(root))
     except CellExecutionError as error:
         return str(error)
+    keep_one_picture(notebook)
     nbformat.write(notebook, path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # nbdev only warns of a broken notebook
         nbdev_clean.__wrapped__(str(path))
     return ""
+
+
+def keep_one_picture(notebook: nbformat.NotebookNode) -> None:
+    """Drop the JPEG that Pillow shows beside each PNG: it is the same picture once more."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                data.pop("image/jpeg", None)
 
 
 def kernel_environment(root: Path) -> dict[str, str]:
