@@ -6,11 +6,12 @@
 __all__ = ['Function', 'ZERO', 'ONE', 'FOUR', 'LOW_HALF', 'HALF_BITS', 'PHILOX_A', 'PHILOX_B', 'PHILOX_STEP_0', 'PHILOX_STEP_1',
            'Words', 'FLOAT_SHIFT', 'FLOAT_STEP', 'PALETTE', 'BEST_RATIO', 'kernel', 'multiply_high', 'philox',
            'stream_key', 'random_words', 'fill_words', 'bounded', 'unit_float', 'cut_words', 'weight_thresholds',
-           'as_integer', 'nearest_name', 'checked_images', 'frozen_copy', 'checked_integers', 'check_glyphs', 'Glyphs',
-           'as_bytes', 'tile', 'contact_sheet', 'outline', 'take_glyphs', 'hash_words', 'check_shares', 'split_glyphs',
-           'shares_within_class', 'check_parts', 'join_glyphs', 'arrays_sha256', 'glyphs_sha256', 'SequenceBatch',
-           'Sample', 'digits_text', 'take_sample', 'picture_png', 'ctc_labels', 'digit_masks', 'batch_sha256',
-           'atomic_write', 'undated', 'npz_bytes', 'npz_member', 'read_npz']
+           'as_integer', 'nearest_name', 'checked_images', 'is_frozen', 'frozen_copy', 'checked_integers',
+           'checked_weights', 'check_glyphs', 'Glyphs', 'as_bytes', 'tile', 'contact_sheet', 'outline', 'take_glyphs',
+           'hash_words', 'check_shares', 'split_glyphs', 'shares_within_class', 'check_parts', 'join_glyphs',
+           'arrays_sha256', 'glyphs_sha256', 'SequenceBatch', 'Sample', 'digits_text', 'take_sample', 'picture_png',
+           'ctc_labels', 'digit_masks', 'batch_sha256', 'atomic_write', 'undated', 'npz_bytes', 'npz_member',
+           'read_npz']
 
 # %% ../nbs/00_core.ipynb #674abd9f
 import difflib
@@ -175,14 +176,14 @@ def unit_float(
     """Turn a random word into a number from 0 to just below 1."""
     return np.float64(word >> FLOAT_SHIFT) * FLOAT_STEP
 
-# %% ../nbs/00_core.ipynb #911a80d5
+# %% ../nbs/00_core.ipynb #491aea55
 def cut_words(
     weights: Sequence[float],  # m weights, all positive
 ) -> NDArray[np.uint64]:  # the m - 1 thresholds between the intervals
     """Cut the range of a 64-bit word into intervals, in exact arithmetic."""
     exact = [Fraction(weight) for weight in weights]
-    sums = accumulate(exact[:-1])
-    return np.array([int(below * 2**64 / sum(exact)) for below in sums], dtype=np.uint64)
+    total, sums = sum(exact), accumulate(exact[:-1])
+    return np.array([int(below * 2**64 / total) for below in sums], dtype=np.uint64)
 
 # %% ../nbs/00_core.ipynb #e5013242
 def weight_thresholds(
@@ -255,14 +256,26 @@ def checked_images(
         raise ValueError(f"images must be uint8, got {array.dtype}: convert them with to_uint8")
     return frozen_copy(array, np.uint8)
 
-# %% ../nbs/00_core.ipynb #b792ec3d
+# %% ../nbs/00_core.ipynb #93b35863
+def is_frozen(
+    array: NDArray[Any],  # a view, maybe
+) -> bool:
+    """Tell whether nobody can change an array, neither through it nor through its owners."""
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return False
+        owner = owner.base
+    return owner is None or isinstance(owner, bytes)
+
+# %% ../nbs/00_core.ipynb #40f3848b
 def frozen_copy(
     values: ArrayLike,  # any array
     dtype: Any,  # its type from now on
 ) -> NDArray[Any]:  # contiguous and read-only
     """Make an array that nobody can change, copying it only if somebody still could."""
     array = np.asarray(values)
-    if array.flags.writeable or array.dtype != dtype or not array.flags.c_contiguous:
+    if not is_frozen(array) or array.dtype != dtype or not array.flags.c_contiguous:
         array = np.array(array, dtype=dtype, order="C", copy=True)
         array.flags.writeable = False
     return array
@@ -290,7 +303,27 @@ def checked_integers(
         raise ValueError(f"{name} must be 0 to {high}, got {array[k]} at position {k}")
     return frozen_copy(array, dtype)
 
-# %% ../nbs/00_core.ipynb #e84d1a17
+# %% ../nbs/00_core.ipynb #b5a876e9
+def checked_weights(
+    values: ArrayLike,  # one weight for each glyph
+    count: int,  # how many there must be
+) -> NDArray[np.float64]:  # shape (count,), read-only
+    """Check the weights of a glyph set.
+
+    Raises ValueError if they are not `count` finite numbers, none of them negative.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"weights must be numbers, got {array.dtype}")
+    if array.shape != (count,):
+        raise ValueError(f"weights must be one for each of the {count} images, got {array.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if len(wrong):
+        k = int(wrong[0])
+        raise ValueError(f"weights must be finite and not negative, got {array[k]} at position {k}")
+    return frozen_copy(array, np.float64)
+
+# %% ../nbs/00_core.ipynb #5ab1799d
 def check_glyphs(
     glyphs: "Glyphs",  # a set that is being made
 ) -> None:
@@ -308,7 +341,7 @@ def check_glyphs(
     if glyphs.writers is not None:
         columns["writers"] = checked_integers(glyphs.writers, "writers", np.int64, n)
     if glyphs.weights is not None:
-        columns["weights"] = frozen_copy(glyphs.weights, np.float64)
+        columns["weights"] = checked_weights(glyphs.weights, n)
     for name, column in columns.items():
         object.__setattr__(glyphs, name, column)
     values, counts = np.unique(glyphs.ids, return_counts=True)
@@ -736,7 +769,7 @@ def undated(
     member.compress_type, member.external_attr, member.create_system = method, 0o644 << 16, 3
     return member
 
-# %% ../nbs/00_core.ipynb #a5b4024d
+# %% ../nbs/00_core.ipynb #cb1c7498
 def npz_bytes(
     arrays: Mapping[str, NDArray[Any]],  # by name, none of them of Python objects
     compress: bool = False,  # smaller, and slower to write and to read
@@ -747,7 +780,8 @@ def npz_bytes(
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, array in arrays.items():
             with archive.open(undated(name, method), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+                ordered = np.asarray(array, order="C")  # else the file tells how it lay in memory
+                np.lib.format.write_array(file, ordered, version=(1, 0), allow_pickle=False)
     return buffer.getvalue()
 
 # %% ../nbs/00_core.ipynb #11a2e84c
