@@ -311,7 +311,7 @@ def _check_unique(spec: SequenceSpec, shortest: int, longest: int) -> None:
             f" digits, got {spec.num_samples}: allow longer ones"
         )
 
-# %% ../nbs/08_generate.ipynb #c992de29
+# %% ../nbs/08_generate.ipynb #e01b3114
 def _make_choices(glyphs: Glyphs, spec: SequenceSpec) -> Choices:
     shortest, longest = _lengths(spec)
     _check_unique(spec, shortest, longest)
@@ -323,21 +323,11 @@ def _make_choices(glyphs: Glyphs, spec: SequenceSpec) -> Choices:
         outcomes = np.unique(texts[texts >= 0]).astype(np.int64)
     groups = label_map(glyphs, by_writer=spec.writer == "same")
     check_classes(groups, outcomes)
-    return Choices(
-        shortest,
-        longest,
-        outcomes,
-        thresholds,
-        spec.digits is not None,
-        texts,
-        lengths,
-        spec.unique,
-        groups.order,
-        groups.starts,
-        groups.chances,
-        len(groups.writers),
-        glyphs.ids,
-    )
+    found: dict[str, Any] = {"weighted": spec.digits is not None, "unique": spec.unique}
+    found |= {"outcomes": outcomes, "thresholds": thresholds}
+    found |= {"texts": texts, "text_lengths": lengths, "ids": glyphs.ids}
+    found |= {"order": groups.order, "starts": groups.starts, "chances": groups.chances}
+    return Choices(shortest=shortest, longest=longest, writers=len(groups.writers), **found)
 
 # %% ../nbs/08_generate.ipynb #25790057
 class Layout(NamedTuple):
@@ -396,7 +386,7 @@ def _shrunk(known: Measured, length: int) -> tuple[int, int]:
         )
     return size
 
-# %% ../nbs/08_generate.ipynb #e8643b80
+# %% ../nbs/08_generate.ipynb #3fce67db
 def _cell_sizes(known: Measured) -> list[tuple[int, int]]:
     h, w = known.glyphs.images.shape[1:]
     spec, lengths = known.spec, (known.choices.shortest, known.choices.longest)
@@ -410,7 +400,7 @@ def _cell_sizes(known: Measured) -> list[tuple[int, int]]:
             f"height must be at least {h}, that of the glyphs, got {spec.height}: make the canvas"
             " higher, or pass overflow='shrink'"
         )
-    check_fit(*lengths, w, ink, *canvas)
+    check_fit(lengths[0], lengths[1], w, ink, *canvas)
     return [(h, w)] * (lengths[1] - lengths[0] + 1)
 
 # %% ../nbs/08_generate.ipynb #b5b14964
@@ -531,13 +521,6 @@ def _choose(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Array
 # %% ../nbs/08_generate.ipynb #589486db
 DRAW = -(1 << 40)  # in place of a begin: draw it
 
-# %% ../nbs/08_generate.ipynb #8fd1e5d0
-@kernel
-def _settle(
-    margin: int, fixed: int, align: int, seed: np.uint64, key: np.uint64, index: np.uint64
-) -> int:
-    return fixed if fixed != DRAW else start_of(align, margin, seed, key, index)
-
 # %% ../nbs/08_generate.ipynb #edaccaf3
 @kernel
 def _clip(
@@ -561,7 +544,7 @@ def _frame(n: int, layout: Layout, arrays: Arrays) -> None:
         _clip(layout, x + x0, top + y0, x + x1, top + y1, arrays.boxes, n, j)
         _clip(layout, x, top, x + width, top + height, arrays.cells, n, j)
 
-# %% ../nbs/08_generate.ipynb #7c6acac4
+# %% ../nbs/08_generate.ipynb #a4ecfb84
 @kernel
 def _arrange(
     indices: NDArray[Any], draws: Draws, layout: Layout, drawn: bool, fixed: int, arrays: Arrays
@@ -572,7 +555,7 @@ def _arrange(
     thresholds, offsets, width = layout.thresholds, layout.offsets, layout.width
     lengths, positions, places = arrays.lengths, arrays.positions, arrays.places
     gaps, left, words = arrays.gaps, arrays.left, np.empty(longest + 4, np.uint64)
-    begins, widths = np.zeros(longest, np.int32), np.zeros(longest, np.int32)
+    begins, widths = np.zeros((2, longest), np.int32)
     for n in range(len(indices)):
         index, length, rest, edges = np.uint64(indices[n]), int(lengths[n]), width, left[n]
         for j in range(length):
@@ -580,17 +563,21 @@ def _arrange(
             if by_ink:
                 k, p = tables[length], positions[n, j]
                 begins[j], widths[j] = inks[k, p, 0], inks[k, p, 2] - inks[k, p, 0]
-            rest -= widths[j]
+            rest -= int(widths[j])
         if drawn:
             key, row, count = keys[SPACING], gaps[n], length - 1
-            rest = draw_gaps(
+            unused = draw_gaps(
                 seed, key, index, count, low, high, rest, fill, thresholds, offsets, words, row
             )
+            rest = int(unused)
         else:
             for j in range(length - 1):
-                rest -= gaps[n, j]
+                rest -= int(gaps[n, j])
         first, last = place(gaps[n], begins, widths, length, edges)
-        begin = _settle(width - (last - first), fixed, align, seed, keys[ALIGN], index)
+        begin = fixed
+        if fixed == DRAW:
+            margin = int(width - (last - first))
+            begin = int(start_of(align, margin, seed, keys[ALIGN], index))
         for j in range(length):
             edges[j] += begin - first
         places[n, 0], places[n, 1], places[n, 2] = begin, last - first, rest
@@ -879,7 +866,7 @@ def _describe(source: BatchSource) -> str:
     image = f'<img src="data:image/png;base64,{sheet}" alt="digit sequences: {texts}">'
     return f"<p>{escape(told)}</p>{image}"
 
-# %% ../nbs/08_generate.ipynb #90fbbc17
+# %% ../nbs/08_generate.ipynb #96cc3b0e
 def sequence(
     digits: str | Sequence[int],  # "2934", or [2, 9, 3, 4]
     width: int | None = None,  # pixels; None: just as wide as it comes out
@@ -897,7 +884,7 @@ def sequence(
         wishes = {"align": "left"} | wishes
     glyphs = _sample() if glyphs is None else glyphs
     spec = SequenceSpec(1, None, width, texts=(text,), spacing=spacing, seed=seed, **wishes)
-    sample = DigitSequences(glyphs, spec)[0]
+    sample: Sample = DigitSequences(glyphs, spec)[0]
     if width is None:
         sample = sample._replace(image=np.ascontiguousarray(sample.image[:, : sample.width]))
     return sample

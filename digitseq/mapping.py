@@ -301,13 +301,13 @@ def _texts_of_length(length: int) -> int:  # that are told apart: beyond 18 digi
         count *= 10
     return count
 
-# %% ../nbs/03_map.ipynb #41fe150f
+# %% ../nbs/03_map.ipynb #c020ce0f
 def unique_capacity(
     shortest: int,
     longest: int,
 ) -> int:
     """Tell how many different texts there are, at most 2**62."""
-    total = sum(10 ** min(length, 18) for length in range(shortest, longest + 1))
+    total = sum(_texts_of_length(length) for length in range(shortest, longest + 1))
     return min(total, 1 << 62)
 
 # %% ../nbs/03_map.ipynb #6844b1c5
