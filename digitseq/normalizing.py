@@ -114,13 +114,9 @@ def ink_bounds(
     found = np.any(rows, axis=-1, keepdims=True)
     return np.asarray(np.stack(box, axis=-1) * found, np.int32)
 
-# %% ../nbs/02_normalize.ipynb #d950f0aa
+# %% ../nbs/02_normalize.ipynb #7c9be518
 @kernel
-def _area_sums(
-    line: NDArray[np.int64],  # old pixels, shape (a,)
-    out: NDArray[np.int64],  # new pixels, shape (b,), filled with their sums: a times an average
-) -> None:
-    """Sum up, for each new pixel, the old pixels under it, weighted by their overlap."""
+def _area_sums(line: NDArray[np.int64], out: NDArray[np.int64]) -> None:
     a, b = len(line), len(out)
     for j in range(b):
         start, stop = j * a, (j + 1) * a
