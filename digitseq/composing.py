@@ -120,7 +120,34 @@ def resize_glyph(
                     total += tall * wide * int(glyph[start + row * w + k])
             out[y * width + x] = (2 * total + area) // (2 * area)
 
-# %% ../nbs/05_compose.ipynb #7e6cfd34
+# %% ../nbs/05_compose.ipynb #17ace942
+def _plain_fetch(source: Any, i: int) -> None: ...
+
+
+def _compiled_fetch() -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    cgutils: Any = import_module("numba.core.cgutils")
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+
+    def emit(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        data = cgutils.create_struct_proxy(signature.args[0])(context, b, values[0]).data
+        ask = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        b.call(ask, [b.gep(data, [values[1]]), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    def fetch(context: Any, source: Any, i: Any) -> Any:
+        return types.void(source, types.intp), emit
+
+    return intrinsic(fetch)
+
+# %% ../nbs/05_compose.ipynb #97eaa0eb
+_fetch = _plain_fetch if find_numba() is None else _compiled_fetch()
+
+# %% ../nbs/05_compose.ipynb #61c4be13
 @kernel
 def paste_native(
     canvas: NDArray[np.uint8],  # flat; the image begins at base and is black
@@ -136,7 +163,11 @@ def paste_native(
     top: NDArray[np.int64],
 ) -> None:
     """Join the digits of one sequence, each at the size of its glyph."""
-    for j in range(positions.shape[1]):
+    digits = positions.shape[1]
+    for j in range(digits):
+        if n + 1 < len(positions):
+            for k in range(0, h * w, 64):
+                _fetch(glyphs, max(positions[n + 1, j], 0) * h * w + k)
         start, y, x = positions[n, j] * h * w, top[n, j], left[n, j]
         if start >= 0:
             paste(canvas, base, height, width, glyphs, start, h, w, y, x)

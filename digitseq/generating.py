@@ -453,7 +453,7 @@ def _draws(spec: SequenceSpec, split: str) -> Draws:
     keys = [stream_key(split, stream) for stream in STREAMS]
     return Draws(np.uint64(spec.seed), np.array(keys, np.uint64))
 
-# %% ../nbs/08_generate.ipynb #f8661b39
+# %% ../nbs/08_generate.ipynb #f1987b0d
 class Arrays(NamedTuple):
     """The arrays of a batch while it is made; L is the longest length."""
 
@@ -468,21 +468,20 @@ class Arrays(NamedTuple):
     sizes: NDArray[Any]  # height and width of the cells, shape (N, L, 2), int32
     boxes: NDArray[Any]  # shape (N, L, 4), int32
     cells: NDArray[Any]  # shape (N, L, 4), int32
-    places: NDArray[Any]  # begin and width of the sequence, unused pixels, shape (N, 3), int32
+    places: NDArray[Any]  # begin, extent, unused pixels, width in the image, (N, 4), int32
 
-# %% ../nbs/08_generate.ipynb #10e0ba7f
-def _empty_arrays(count: int, longest: int) -> Arrays:
-    row, grid, pairs, frames = count, (count, longest), (count, longest, 2), (count, longest, 4)
-    digits, lengths = np.full(grid, -1, np.int8), np.zeros(row, np.int32)
-    positions, sources = np.full(grid, -1, np.int64), np.full(grid, -1, np.int64)
-    ranks, gaps = np.zeros(row, np.int64), np.zeros((count, longest - 1), np.int32)
-    left, top, sizes = np.zeros(grid, np.int64), np.zeros(grid, np.int64), np.zeros(pairs, np.int32)
-    boxes, cells = np.zeros(frames, np.int32), np.zeros(frames, np.int32)
-    places = np.zeros((count, 3), np.int32)
+# %% ../nbs/08_generate.ipynb #e7741aff
+def _empty_arrays(count: int, longest: int, resized: bool) -> Arrays:
+    grid, pairs = (count, longest), (count, longest if resized else 0, 2)
+    positions, sources, left, top = np.empty((4, *grid), np.int64)
+    digits, gaps = np.empty(grid, np.int8), np.empty((count, longest - 1), np.int32)
+    lengths, ranks = np.empty(count, np.int32), np.empty(count, np.int64)
+    sizes, places = np.zeros(pairs, np.int32), np.empty((count, 4), np.int32)
+    boxes, cells = np.zeros((2, *grid, 4), np.int32)
     chosen = (digits, lengths, positions, sources, ranks)
     return Arrays(*chosen, gaps, left, top, sizes, boxes, cells, places)
 
-# %% ../nbs/08_generate.ipynb #9141939c
+# %% ../nbs/08_generate.ipynb #0138e28d
 @kernel
 def _choose(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Arrays) -> None:
     (seed, keys), ids, words = draws, choices.ids, np.empty(choices.longest + 4, np.uint64)
@@ -514,8 +513,11 @@ def _choose(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Array
             rank = draw_writer(seed, keys[WRITER], index, row, length, starts, writers)
         key = keys[GLYPHS]
         draw_glyphs(seed, key, index, row, length, rank, order, starts, chances, words, out)
-        for j in range(length):
-            sources[n, j] = ids[out[j]]
+        for j in range(longest):
+            if j < length:
+                sources[n, j] = ids[out[j]]
+            else:
+                row[j], out[j], sources[n, j] = -1, -1, -1
         lengths[n], ranks[n] = length, rank
 
 # %% ../nbs/08_generate.ipynb #589486db
@@ -530,21 +532,22 @@ def _clip(
     if x1 > x0 and y1 > y0:
         out[n, j, 0], out[n, j, 1], out[n, j, 2], out[n, j, 3] = x0, y0, x1, y1
 
-# %% ../nbs/08_generate.ipynb #aff842da
+# %% ../nbs/08_generate.ipynb #3bc875f1
 @kernel
 def _frame(n: int, layout: Layout, arrays: Arrays) -> None:
     length, inks = arrays.lengths[n], layout.inks
     k, width, height = layout.tables[length], layout.cells[length, 2], layout.cells[length, 3]
     top = (layout.height - height) // 2
+    arrays.top[n] = top
     for j in range(length):
         x, p = arrays.left[n, j], arrays.positions[n, j]
-        arrays.top[n, j] = top
-        arrays.sizes[n, j, 0], arrays.sizes[n, j, 1] = height, width
+        if layout.resized:
+            arrays.sizes[n, j, 0], arrays.sizes[n, j, 1] = height, width
         x0, y0, x1, y1 = inks[k, p, 0], inks[k, p, 1], inks[k, p, 2], inks[k, p, 3]
         _clip(layout, x + x0, top + y0, x + x1, top + y1, arrays.boxes, n, j)
         _clip(layout, x, top, x + width, top + height, arrays.cells, n, j)
 
-# %% ../nbs/08_generate.ipynb #a4ecfb84
+# %% ../nbs/08_generate.ipynb #156dc5a3
 @kernel
 def _arrange(
     indices: NDArray[Any], draws: Draws, layout: Layout, drawn: bool, fixed: int, arrays: Arrays
@@ -581,7 +584,16 @@ def _arrange(
         for j in range(length):
             edges[j] += begin - first
         places[n, 0], places[n, 1], places[n, 2] = begin, last - first, rest
+        places[n, 3] = min(last - first, width)
         _frame(n, layout, arrays)
+
+# %% ../nbs/08_generate.ipynb #b1141a3a
+@kernel
+def _plan(
+    indices: NDArray[Any], draws: Draws, choices: Choices, layout: Layout, arrays: Arrays
+) -> None:
+    _choose(indices, draws, choices, arrays)
+    _arrange(indices, draws, layout, True, DRAW, arrays)
 
 # %% ../nbs/08_generate.ipynb #db6827c5
 class BatchSource:
@@ -619,7 +631,7 @@ class BatchSource:
     def _repr_html_(self) -> str:
         return _describe(self)
 
-# %% ../nbs/08_generate.ipynb #6ff0fecd
+# %% ../nbs/08_generate.ipynb #cece7cec
 def checked_indices(
     indices: ArrayLike,  # numbers of samples, shape (N,); negative ones count from the end
     count: int,  # how many samples there are
@@ -629,15 +641,18 @@ def checked_indices(
     Raises IndexError if there is no such sample, ValueError if they are no integers.
     """
     numbers = np.asarray(indices)
+    if numbers.shape == (1,) and numbers.dtype == np.int64 and 0 <= numbers.item() < count:
+        return numbers  # one sample at a time is the common case
     if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and numbers.size):
         raise ValueError(f"indices must be a list of integers, got {numbers.dtype} {numbers.shape}")
     if numbers.size == 0:
         return np.empty(0, np.int64)
-    for extreme in (int(numbers.min()), int(numbers.max())):
-        if not -count <= extreme < count:
-            raise IndexError(f"index {extreme} is out of range for {count} samples")
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < -count or high >= count:
+        wrong = low if low < -count else high
+        raise IndexError(f"index {wrong} is out of range for {count} samples")
     numbers = numbers.astype(np.int64, copy=False)
-    return np.where(numbers < 0, numbers + count, numbers) if numbers.min() < 0 else numbers
+    return numbers if low >= 0 else np.where(numbers < 0, numbers + count, numbers)
 
 # %% ../nbs/08_generate.ipynb #529c188c
 def _get_item(source: BatchSource, index: Any) -> Sample | SequenceBatch:
@@ -653,7 +668,7 @@ def _batches(source: BatchSource, batch_size: int) -> Iterator[SequenceBatch]:
     for start in range(0, len(source), size):
         yield source.batch(np.arange(start, min(start + size, len(source))))
 
-# %% ../nbs/08_generate.ipynb #df1466fa
+# %% ../nbs/08_generate.ipynb #c2919ed3
 def _settle_gaps(ds: "DigitSequences", indices: NDArray[Any], draws: Draws, a: Arrays) -> None:
     layout = ds.layout
     limits = (layout.minimum, layout.maximum)
@@ -666,7 +681,7 @@ def _settle_gaps(ds: "DigitSequences", indices: NDArray[Any], draws: Draws, a: A
         rest, where = layout.width - int(widths.sum()), (draws.seed, draws.keys[SPACING])
         fill = FILLS[layout.fill]
         gaps, _ = draw_gaps_exactly(*where, np.uint64(index), length - 1, *limits, rest, fill)
-        a.gaps[n, : length - 1] = gaps
+        a.gaps[n, : length - 1], a.gaps[n, length - 1 :] = gaps, 0
 
 # %% ../nbs/08_generate.ipynb #2b95d831
 def _override(wanted: Mapping[str, Any] | None, longest: int) -> tuple[NDArray[Any] | None, int]:
@@ -681,12 +696,15 @@ def _override(wanted: Mapping[str, Any] | None, longest: int) -> tuple[NDArray[A
         gaps = np.array([as_integer(gap, "a gap", -MAX_SIDE, MAX_SIDE) for gap in listed], np.int32)
     return gaps, as_integer(begin, "left", DRAW, MAX_SIDE)
 
-# %% ../nbs/08_generate.ipynb #d4c3e42f
+# %% ../nbs/08_generate.ipynb #6c88bb5a
 def _fill(
     ds: "DigitSequences", indices: NDArray[Any], override: Mapping[str, Any] | None, arrays: Arrays
 ) -> None:
     draws, layout = ds.draws, ds.layout
-    gaps, begin = _override(override, ds.choices.longest) if override else (None, DRAW)
+    if not override and not layout.exact:
+        _plan(indices, draws, ds.choices, layout, arrays)
+        return
+    gaps, begin = _override(override, ds.choices.longest)
     _choose(indices, draws, ds.choices, arrays)
     if gaps is not None:
         arrays.gaps[:] = np.where(np.arange(len(gaps)) < arrays.lengths[:, None] - 1, gaps, 0)
@@ -701,12 +719,11 @@ def _fill(
             f" px wide, the canvas has {layout.width}: fix smaller ones"
         )
 
-# %% ../nbs/08_generate.ipynb #b47353ea
+# %% ../nbs/08_generate.ipynb #4c9e2d99
 def _paint(ds: "DigitSequences", arrays: Arrays, out: NDArray[Any]) -> None:
     layout = ds.layout
-    sizes = arrays.sizes if layout.resized else arrays.sizes[:, :0]
     scratch = np.empty(int(layout.cells.max()) ** 2 if layout.resized else 0, np.uint8)
-    placed = (arrays.positions, arrays.left, arrays.top, sizes, scratch)
+    placed = (arrays.positions, arrays.left, arrays.top, arrays.sizes, scratch)
     work = compose_bytes if ds.spec.dtype == "uint8" else compose_floats
     work(ds.glyphs.images, *placed, ds.spec.ink == "black", out)
 
@@ -722,18 +739,17 @@ def _factors(ds: "DigitSequences", arrays: Arrays) -> dict[str, NDArray[Any]]:
         factors["unfilled"] = arrays.places[:, 2]
     return factors
 
-# %% ../nbs/08_generate.ipynb #02f07d3b
+# %% ../nbs/08_generate.ipynb #4eccc220
 def _as_batch(ds: "DigitSequences", a: Arrays, images: NDArray[Any]) -> SequenceBatch:
     size = (ds.layout.height, ds.layout.width)
-    placed = (a.positions, a.left, a.top, a.sizes)
+    placed = (a.positions, a.left, a.top, a.sizes if ds.layout.resized else None)
     if ds.transform is not None:
         images, given = ds.transform(images), len(images)
         if not hasattr(images, "__len__") or len(images) != given:
             raise ValueError(f"transform must give {given} results for as many images")
     labels = (a.digits, a.lengths, a.sources, a.boxes, a.cells, a.gaps)
-    widths = np.minimum(a.places[:, 1], ds.layout.width)
     painter = partial(compose_masks, ds.glyphs.images, *placed, *size)
-    return SequenceBatch(images, *labels, widths, _factors(ds, a), painter)
+    return SequenceBatch(images, *labels, a.places[:, 3], _factors(ds, a), painter)
 
 # %% ../nbs/08_generate.ipynb #e978d761
 def _slices(count: int, threads: int) -> list[slice]:
@@ -749,7 +765,7 @@ def _checked_out(out: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArr
         raise ValueError("out must be contiguous and writable: pass a whole array")
     return out
 
-# %% ../nbs/08_generate.ipynb #ef27a723
+# %% ../nbs/08_generate.ipynb #ef48b050
 def make_batch(
     ds: "DigitSequences",
     indices: ArrayLike,  # numbers of samples, shape (N,); negative ones count from the end
@@ -762,7 +778,7 @@ def make_batch(
     """
     numbers = checked_indices(indices, len(ds))
     shape = (len(numbers), ds.layout.height, ds.layout.width)
-    arrays = _empty_arrays(len(numbers), ds.choices.longest)
+    arrays = _empty_arrays(len(numbers), ds.choices.longest, ds.layout.resized)
     dtype = ds.spec.dtype
     images = np.empty(shape, dtype) if out is None else _checked_out(out, shape, dtype)
 
@@ -771,11 +787,11 @@ def make_batch(
         _fill(ds, numbers[part], override, share)
         _paint(ds, share, images[part])
 
-    parts = _slices(len(numbers), ds.threads)
-    if len(parts) == 1:
+    if ds.threads == 1 or len(numbers) < 128:
         _fill(ds, numbers, override, arrays)
         _paint(ds, arrays, images)
     else:
+        parts = _slices(len(numbers), ds.threads)
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(work, parts))
     return _as_batch(ds, arrays, images)
