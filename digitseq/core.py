@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['Function', 'ZERO', 'ONE', 'FOUR', 'LOW_HALF', 'HALF_BITS', 'PHILOX_A', 'PHILOX_B', 'PHILOX_STEP_0', 'PHILOX_STEP_1',
-           'Words', 'FLOAT_SHIFT', 'FLOAT_STEP', 'PALETTE', 'BEST_RATIO', 'kernel', 'multiply_high', 'philox',
-           'stream_key', 'random_words', 'fill_words', 'bounded', 'unit_float', 'cut_words', 'weight_thresholds',
-           'as_integer', 'nearest_name', 'checked_images', 'is_frozen', 'frozen_copy', 'checked_integers',
-           'checked_weights', 'check_glyphs', 'Glyphs', 'as_bytes', 'tile', 'contact_sheet', 'outline', 'take_glyphs',
-           'hash_words', 'check_shares', 'split_glyphs', 'shares_within_class', 'check_parts', 'join_glyphs',
-           'arrays_sha256', 'glyphs_sha256', 'SequenceBatch', 'Sample', 'digits_text', 'take_sample', 'picture_png',
-           'ctc_labels', 'digit_masks', 'batch_sha256', 'atomic_write', 'undated', 'npz_bytes', 'npz_member',
-           'read_npz']
+           'Words', 'FLOAT_SHIFT', 'FLOAT_STEP', 'PALETTE', 'BEST_RATIO', 'find_numba', 'kernel', 'multiply_high',
+           'philox', 'stream_key', 'random_words', 'fill_words', 'bounded', 'unit_float', 'cut_words',
+           'weight_thresholds', 'as_integer', 'nearest_name', 'checked_images', 'is_frozen', 'frozen_copy',
+           'checked_integers', 'checked_weights', 'check_glyphs', 'Glyphs', 'as_bytes', 'tile', 'contact_sheet',
+           'outline', 'take_glyphs', 'hash_words', 'check_shares', 'split_glyphs', 'shares_within_class', 'check_parts',
+           'join_glyphs', 'arrays_sha256', 'glyphs_sha256', 'SequenceBatch', 'Sample', 'digits_text', 'take_sample',
+           'picture_png', 'ctc_labels', 'digit_masks', 'batch_sha256', 'atomic_write', 'undated', 'npz_bytes',
+           'npz_member', 'read_npz']
 
 # %% ../nbs/00_core.ipynb #674abd9f
 import difflib
@@ -40,7 +40,15 @@ from PIL import Image, ImageDraw
 # %% ../nbs/00_core.ipynb #566b1ddf
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# %% ../nbs/00_core.ipynb #18ce67ba
+# %% ../nbs/00_core.ipynb #12d7b971
+def find_numba() -> Any:  # the module; None if it is missing or switched off
+    """Find numba."""
+    with suppress(ImportError):
+        numba = import_module("numba")
+        return None if numba.config.DISABLE_JIT else numba
+    return None
+
+# %% ../nbs/00_core.ipynb #03512172
 def kernel(
     function: Function,  # of arrays and numbers, in the Python that numba knows
 ) -> Function:
@@ -49,10 +57,8 @@ def kernel(
     Without numba the function stays plain Python and gives the same results, slowly: unsigned
     integers wrap around as they do in compiled code.
     """
-    numba: Any = None
-    with suppress(ImportError):
-        numba = import_module("numba")
-    if numba is None or numba.config.DISABLE_JIT:
+    numba = find_numba()
+    if numba is None:
         return np.errstate(over="ignore")(function)
     try:
         compiled = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
