@@ -235,13 +235,13 @@ def as_integer(
         raise ValueError(f"{name} must be at most {high}, got {number}")
     return number
 
-# %% ../nbs/00_core.ipynb #c5f187aa
+# %% ../nbs/00_core.ipynb #86c476b9
 def nearest_name(
-    wrong: str,  # what was asked for
+    wrong: object,  # what was asked for
     names: Sequence[str],  # what there is
 ) -> str:  # "did you mean 'width'?", or the list of all names
     """Say which name was probably meant."""
-    close = difflib.get_close_matches(wrong, names, n=1)
+    close = difflib.get_close_matches(str(wrong), names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
 
 # %% ../nbs/00_core.ipynb #2426b12d

@@ -274,7 +274,7 @@ def _whole_root(size: np.uint64) -> np.uint64:
         base -= ONE
     return np.uint64(base)
 
-# %% ../nbs/03_map.ipynb #a225b398
+# %% ../nbs/03_map.ipynb #dfeebc20
 @kernel
 def permute(
     number: int,  # 0 to size - 1
@@ -291,7 +291,7 @@ def permute(
     result = _shuffle_once(np.uint64(number), base, seed, key)
     while result >= limit:
         result = _shuffle_once(result, base, seed, key)
-    return int(result)
+    return int(np.int64(result))  # a number that Python and numba both take for signed
 
 # %% ../nbs/03_map.ipynb #3d098bd1
 @kernel
@@ -326,7 +326,7 @@ def _deal(
         used += rounds
     return longest, used
 
-# %% ../nbs/03_map.ipynb #699d3549
+# %% ../nbs/03_map.ipynb #cd84d52e
 @kernel
 def draw_unique(
     seed: np.uint64,
@@ -337,7 +337,7 @@ def draw_unique(
     out: NDArray[np.int8],  # the digits, shape (longest,)
 ) -> int:  # how many digits
     """Draw a text that no other sample has."""
-    length, row = _deal(int(index), shortest, longest, seed, key)
+    length, row = _deal(int(np.int64(index)), shortest, longest, seed, key)
     number = permute(row, _texts_of_length(length), seed, key ^ np.uint64(length << 40))
     told = min(length, 18)
     for j in range(told):
