@@ -8,7 +8,7 @@ __all__ = ['CHOICES', 'MAX_SIDE', 'MAX_LENGTH', 'SPEC_VERSION', 'STREAMS', 'LENG
            'Layout', 'Measured', 'Draws', 'Arrays', 'BatchSource', 'checked_indices', 'make_batch', 'DigitSequences',
            'sequence']
 
-# %% ../nbs/08_generate.ipynb #e1359534
+# %% ../nbs/08_generate.ipynb #fd2b0b17
 import json
 import re
 from base64 import b64encode
@@ -207,10 +207,12 @@ def _checked_length(length: object, has_texts: bool) -> int | tuple[int, int] | 
         raise ValueError(f"length must be (shortest, longest), got ({low}, {high}): swap them")
     return low, high
 
-# %% ../nbs/08_generate.ipynb #ece2c883
+# %% ../nbs/08_generate.ipynb #bfb77828
 def _checked_weights(digits: object) -> tuple[float, ...]:
-    if not isinstance(digits, (list, tuple, np.ndarray)) or len(digits) != 10:
+    if not isinstance(digits, (list, tuple, np.ndarray)):
         raise ValueError(f"digits must be ten weights, of 0 to 9, got {digits!r}")
+    if len(digits) != 10:
+        raise ValueError(f"digits must be ten weights, of 0 to 9, got {len(digits)}")
     if np.shape(digits) != (10,) or np.asarray(digits).dtype.kind not in "iuf":
         raise ValueError(f"digits must be ten numbers, of 0 to 9, got {digits!r}")
     weight_thresholds(digits, "digits")
@@ -321,7 +323,7 @@ def _check_unique(spec: SequenceSpec, shortest: int, longest: int) -> None:
             f" digits, got {spec.num_samples}: allow longer ones"
         )
 
-# %% ../nbs/08_generate.ipynb #e01b3114
+# %% ../nbs/08_generate.ipynb #5400615a
 def _make_choices(glyphs: Glyphs, spec: SequenceSpec) -> Choices:
     shortest, longest = _lengths(spec)
     _check_unique(spec, shortest, longest)
@@ -334,9 +336,9 @@ def _make_choices(glyphs: Glyphs, spec: SequenceSpec) -> Choices:
     groups = label_map(glyphs, by_writer=spec.writer == "same")
     check_classes(groups, outcomes)
     found: dict[str, Any] = {"weighted": spec.digits is not None, "unique": spec.unique}
-    found |= {"outcomes": outcomes, "thresholds": thresholds}
-    found |= {"texts": texts, "text_lengths": lengths, "ids": glyphs.ids}
+    found |= {"outcomes": outcomes, "thresholds": thresholds, "texts": texts}
     found |= {"order": groups.order, "starts": groups.starts, "chances": groups.chances}
+    found |= {"text_lengths": lengths, "ids": glyphs.ids}
     return Choices(shortest=shortest, longest=longest, writers=len(groups.writers), **found)
 
 # %% ../nbs/08_generate.ipynb #25790057
@@ -786,8 +788,10 @@ def _slices(count: int, threads: int) -> list[slice]:
     parts = max(1, min(threads, count // 64))
     return [slice(a, b) for a, b in pairwise(count * k // parts for k in range(parts + 1))]
 
-# %% ../nbs/08_generate.ipynb #ab9651ae
-def _checked_out(out: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+# %% ../nbs/08_generate.ipynb #d4544f74
+def _checked_out(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    if out is None:
+        return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
         found = f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}"
         raise ValueError(f"out must be {dtype} {shape}, got {found}")
@@ -795,7 +799,7 @@ def _checked_out(out: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArr
         raise ValueError("out must be contiguous and writable: pass a whole array")
     return out
 
-# %% ../nbs/08_generate.ipynb #ef48b050
+# %% ../nbs/08_generate.ipynb #4ee8de4b
 def make_batch(
     ds: "DigitSequences",
     indices: ArrayLike,  # numbers of samples, shape (N,); negative ones count from the end
@@ -809,8 +813,7 @@ def make_batch(
     numbers = checked_indices(indices, len(ds))
     shape = (len(numbers), ds.layout.height, ds.layout.width)
     arrays = _empty_arrays(len(numbers), ds.choices.longest, ds.layout.resized)
-    dtype = ds.spec.dtype
-    images = np.empty(shape, dtype) if out is None else _checked_out(out, shape, dtype)
+    images = _checked_out(out, shape, ds.spec.dtype)
 
     def work(part: slice) -> None:
         share = Arrays(*[array[part] for array in arrays])
