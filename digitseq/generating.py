@@ -8,7 +8,7 @@ __all__ = ['CHOICES', 'MAX_SIDE', 'MAX_LENGTH', 'SPEC_VERSION', 'STREAMS', 'LENG
            'Layout', 'Measured', 'Draws', 'Arrays', 'BatchSource', 'checked_indices', 'make_batch', 'DigitSequences',
            'sequence']
 
-# %% ../nbs/08_generate.ipynb #fd2b0b17
+# %% ../nbs/08_generate.ipynb #a6c8a665
 import json
 import re
 from base64 import b64encode
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from html import escape
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -26,9 +26,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from .composing import compose_bytes, compose_floats, compose_masks, ink_boxes
 from digitseq.core import (
+    PALETTE,
     Glyphs,
     Sample,
     SequenceBatch,
+    as_bytes,
     as_integer,
     contact_sheet,
     digits_text,
@@ -893,21 +895,25 @@ def _check_data_set(ds: DigitSequences) -> None:
     checked_name(ds.split)
     assert ds.choices and ds.layout  # made here, so that what can't work is said at once
 
-# %% ../nbs/08_generate.ipynb #eb07fd42
+# %% ../nbs/08_generate.ipynb #d36e1e2b
 def _show(source: BatchSource, count: int, boxes: bool) -> "Figure":
     import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
 
     batch = source.batch(np.arange(min(count, len(source))))
-    columns = 1 if batch.images.shape[2] > 300 else 3
+    columns = 1 if batch.images.shape[2] > 400 else 2
     rows = -(-len(batch) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(9, 0.75 * rows), dpi=72, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(9, 0.85 * rows), dpi=72, squeeze=False)
     for k, axis in enumerate(axes.flat):
         axis.axis("off")
         if k < len(batch):
-            frames = batch.boxes[k : k + 1] if boxes else None
-            picture = contact_sheet(batch.images[k : k + 1], scale=3, boxes=frames)
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axis.imshow(
+                as_bytes(batch.images[k]), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+            )
             axis.set_title(batch.texts[k], fontsize=9, pad=2)
+            for color, (x0, y0, x1, y1) in zip(cycle(PALETTE), batch.boxes[k] if boxes else ()):
+                size = (x1 - x0, y1 - y0)
+                axis.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), *size, fill=False, ec=color))
     figure.tight_layout(pad=0.4)
     plt.close(figure)  # else notebooks would show it twice
     return figure
