@@ -421,7 +421,7 @@ def _manifest(
     }
     return described | {"sha256": _digest(described)}
 
-# %% ../nbs/09_save.ipynb #ab156fbd
+# %% ../nbs/09_save.ipynb #2f7f11c2
 def _checked_record(
     record: Mapping[str, Any], shard: _Shard, spec: SequenceSpec | None = None
 ) -> dict[str, Any]:
@@ -431,7 +431,7 @@ def _checked_record(
     """
     if record["name"] != shard.stem or record["samples"] != shard.stop - shard.start:
         raise ValueError(f"{shard.stem} is listed as {record['name']!r}")
-    _check_entries(record)
+    _check_entries(record, {"size": 0, "sha256": record["content_sha256"]})
     for name, dtype in record["factors"].items():
         if np.dtype(dtype).kind not in "iufb":
             raise ValueError(f"{shard.stem} has a factor {name!r} of type {dtype!r}")
