@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from digitseq import saving
 from digitseq.core import Glyphs, SequenceBatch
 from digitseq.generating import DigitSequences, SequenceSpec
 from digitseq.saving import (
@@ -246,18 +247,21 @@ def test_lists_beside_the_pictures(tmp_path: Path, glyphs: tuple[Glyphs, Glyphs]
 
 
 def test_beyond_ten_thousand_each_thousand_has_a_folder(
-    tmp_path: Path, make_glyphs: MakeGlyphs
+    tmp_path: Path, make_glyphs: MakeGlyphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name = saving._picture_name
+    assert name(9_999, "7", 10_000) == "000009999_7.png"
+    assert name(9_999, "7", 10_001) == "00009/000009999_7.png"
+    monkeypatch.setattr(saving, "_picture_name", lambda k, text, _: name(k, text, 10_001))
     tiny = make_glyphs(n=10, height=2, width=2)
-    spec = SequenceSpec(num_samples=10_001, length=1, height=2)
-    ds = DigitSequences(tiny, spec)
-    out = save(ds, tmp_path, shard_size=6000, progress=False)
-    folders = sorted(path.name for path in (out / "all").iterdir() if path.is_dir())
-    assert folders == [f"{k:05d}" for k in range(11)]
-    assert len(list((out / "all" / "00009").iterdir())) == 1000
-    data = load(out)
-    assert_same(data.batch([10_000, 5999, 6000]), ds.batch([10_000, 5999, 6000]))
-    assert verify(out).ok
+    ds = DigitSequences(tiny, SequenceSpec(num_samples=1_002, length=1, height=2))
+    out = save(ds, tmp_path, shard_size=600, progress=False)
+    folders = [path for path in sorted((out / "all").iterdir()) if path.is_dir()]
+    assert [(path.name, len(list(path.iterdir()))) for path in folders] == [
+        *(("00000", 1000), ("00001", 2))
+    ]
+    assert_same(load(out).batch([1_001, 599, 600]), ds.batch([1_001, 599, 600]))
+    assert verify(out, deep=True, glyphs=tiny).ok
 
 
 # The same bytes

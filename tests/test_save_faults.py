@@ -501,7 +501,7 @@ def test_verify_names_what_does_not_belong(finished: Path, name: str) -> None:
     assert verify(finished).ok
 
 
-@settings(max_examples=100)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_one_flipped_bit_anywhere_is_found(finished: Path, data: st.DataObject) -> None:
     files = contents(finished)
@@ -520,7 +520,7 @@ def test_one_flipped_bit_anywhere_is_found(finished: Path, data: st.DataObject) 
 def test_every_flipped_bit_of_a_manifest_is_found(finished: Path) -> None:
     path = finished / "manifest.json"
     right = path.read_bytes()
-    step = max(1, 8 * len(right) // 500)
+    step = max(1, 8 * len(right) // 300)
     for bit in range(0, 8 * len(right), step | 1):
         flipped = bytearray(right)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -657,7 +657,7 @@ def try_to_load(out: Path) -> None:
             load(out, split)[:]
 
 
-@settings(max_examples=150)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_a_forged_manifest_harms_nobody(
     finished: Path, touched: list[Path], sets: list[DigitSequences], data: st.DataObject
@@ -687,7 +687,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, sets: list[DigitSequences
     return write(sets[0], tmp_path_factory.mktemp("pictures") / "out")
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_a_forged_list_harms_nobody(
     pictures: Path, touched: list[Path], sets: list[DigitSequences], data: st.DataObject
