@@ -55,7 +55,7 @@ def plain_layer(glyph: np.ndarray, left: int, top: int, shape: tuple[int, int]) 
     """Put one glyph onto black."""
     layer = np.zeros(shape, np.uint8)
     y, x = np.indices(glyph.shape) + np.reshape([top, left], (2, 1, 1))
-    seen = (0 <= y) & (y < shape[0]) & (0 <= x) & (x < shape[1])
+    seen = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
     layer[y[seen], x[seen]] = glyph[seen]
     return layer
 
