@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from digitseq.normalizing import (
+    _light_border,
     ink_bounds,
-    light_border,
     normalize,
     resize_area,
     to_float32,
@@ -204,7 +204,7 @@ def light_by_hand(picture: np.ndarray) -> bool:
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(2, 8), st.integers(2, 8))))
 def test_the_border_decides_which_way_round_a_picture_is(picture: np.ndarray) -> None:
-    assert bool(light_border(picture)) == light_by_hand(picture)
+    assert bool(_light_border(picture)) == light_by_hand(picture)
     turned = white_on_black(picture)
     expected = 255 - picture if light_by_hand(picture) else picture
     assert turned.dtype == np.uint8
