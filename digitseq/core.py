@@ -645,7 +645,7 @@ class SequenceBatch:
     def sha256(self) -> str:
         return batch_sha256(self)
 
-# %% ../nbs/00_core.ipynb #a99263d1
+# %% ../nbs/00_core.ipynb #c85bf685
 class Sample(NamedTuple):
     """One labelled digit sequence; L is the length of the longest that the data set allows."""
 
@@ -660,8 +660,9 @@ class Sample(NamedTuple):
     factors: dict[str, Any]  # all else that was drawn
     text: str  # the digits as a string, "007"
 
-    def _repr_png_(self) -> bytes:
-        return picture_png(contact_sheet(self.image[None]))
+    def _repr_png_(self) -> bytes | None:
+        image = np.asarray(self.image).squeeze()
+        return picture_png(contact_sheet(image[None])) if image.ndim == 2 else None
 
 # %% ../nbs/00_core.ipynb #37fc5eba
 def digits_text(

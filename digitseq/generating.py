@@ -187,9 +187,9 @@ def _checked_texts(texts: object) -> tuple[str, ...]:
         raise ValueError("texts must hold at least one text, got none")
     return tuple(spelled)
 
-# %% ../nbs/08_generate.ipynb #e724fce7
+# %% ../nbs/08_generate.ipynb #2d6d0d91
 MAX_SIDE = 1 << 16  # pixels; a wider canvas is a slip of the finger
-MAX_LENGTH = 10_000  # digits
+MAX_LENGTH = 1000  # digits
 
 # %% ../nbs/08_generate.ipynb #e9563f63
 def _checked_length(length: object, has_texts: bool) -> int | tuple[int, int] | None:
@@ -717,8 +717,10 @@ def _settle_gaps(ds: "DigitSequences", indices: NDArray[Any], draws: Draws, a: A
         gaps, _ = draw_gaps_exactly(*where, np.uint64(index), length - 1, *limits, rest, fill)
         a.gaps[n, : length - 1], a.gaps[n, length - 1 :] = gaps, 0
 
-# %% ../nbs/08_generate.ipynb #2b95d831
+# %% ../nbs/08_generate.ipynb #34da8f92
 def _override(wanted: Mapping[str, Any] | None, longest: int) -> tuple[NDArray[Any] | None, int]:
+    if wanted is not None and not isinstance(wanted, Mapping):
+        raise ValueError(f'override must name factors, {{"gaps": 0}}, got {wanted!r}')
     left = dict(wanted or {})
     gaps, begin = left.pop("gaps", None), left.pop("left", DRAW)
     for name in left:
@@ -730,7 +732,7 @@ def _override(wanted: Mapping[str, Any] | None, longest: int) -> tuple[NDArray[A
         gaps = np.array([as_integer(gap, "a gap", -MAX_SIDE, MAX_SIDE) for gap in listed], np.int32)
     return gaps, as_integer(begin, "left", DRAW, MAX_SIDE)
 
-# %% ../nbs/08_generate.ipynb #6c88bb5a
+# %% ../nbs/08_generate.ipynb #8f2c488c
 def _fill(
     ds: "DigitSequences", indices: NDArray[Any], override: Mapping[str, Any] | None, arrays: Arrays
 ) -> None:
@@ -746,12 +748,19 @@ def _fill(
         _settle_gaps(ds, indices, draws, arrays)
     drawn = gaps is None and not layout.exact
     _arrange(indices, draws, layout, drawn, begin, arrays)
-    if gaps is not None and (arrays.places[:, 1] > layout.width).any():
-        wide = np.flatnonzero(arrays.places[:, 1] > layout.width)
-        raise ValueError(
-            f"gaps={gaps.tolist()} would make sample {indices[wide[0]]} {arrays.places[wide[0], 1]}"
-            f" px wide, the canvas has {layout.width}: fix smaller ones"
-        )
+    _check_inside(indices, arrays, layout.width)
+
+# %% ../nbs/08_generate.ipynb #56ba44a6
+def _check_inside(indices: NDArray[Any], arrays: Arrays, width: int) -> None:
+    begins, extents = arrays.places[:, 0], arrays.places[:, 1]
+    outside = np.flatnonzero((begins < 0) | (begins + extents > width))
+    if len(outside):
+        k = outside[np.argmax(extents[outside])]
+        gaps, ends = arrays.gaps[k].tolist(), begins[k] + extents[k]
+        where = f"left={begins[k]} would end sample {indices[k]} at {ends} px"
+        if extents[k] > width:
+            where = f"gaps={gaps} would make sample {indices[k]} {extents[k]} px wide"
+        raise ValueError(f"{where}, the canvas has {width}: fix smaller ones")
 
 # %% ../nbs/08_generate.ipynb #4c9e2d99
 def _paint(ds: "DigitSequences", arrays: Arrays, out: NDArray[Any]) -> None:
@@ -882,8 +891,11 @@ class DigitSequences(BatchSource):
         """Make some samples, in the order in which they are asked for; as make_batch does."""
         return make_batch(self, indices, out, override)
 
-# %% ../nbs/08_generate.ipynb #8e44aa5e
+# %% ../nbs/08_generate.ipynb #e67d3354
 def _check_data_set(ds: DigitSequences) -> None:
+    if not (isinstance(ds.glyphs, Glyphs) and isinstance(ds.spec, SequenceSpec)):
+        found = f"{type(ds.glyphs).__name__} and {type(ds.spec).__name__}"
+        raise TypeError(f"DigitSequences takes Glyphs and a SequenceSpec, got {found}")
     if ds.spec.split is not None and ds.spec.split != ds.glyphs.split:
         raise ValueError(
             f"split is {ds.spec.split!r}, but the glyphs are of {ds.glyphs.split!r}: take glyphs of"
@@ -895,21 +907,30 @@ def _check_data_set(ds: DigitSequences) -> None:
     checked_name(ds.split)
     assert ds.choices and ds.layout  # made here, so that what can't work is said at once
 
-# %% ../nbs/08_generate.ipynb #d36e1e2b
+# %% ../nbs/08_generate.ipynb #b23ea6e2
+def _pictures(batch: SequenceBatch) -> NDArray[np.uint8]:
+    images = np.asarray(batch.images)
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if images.ndim != 3:
+        raise ValueError(f"only grey pictures can be shown, the transform gives {images.shape}")
+    return as_bytes(images)
+
+# %% ../nbs/08_generate.ipynb #4e5cc99b
 def _show(source: BatchSource, count: int, boxes: bool) -> "Figure":
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
 
+    count = as_integer(count, "count", 1)
     batch = source.batch(np.arange(min(count, len(source))))
-    columns = 1 if batch.images.shape[2] > 400 else 2
+    images = _pictures(batch)
+    columns = 1 if images.shape[2] > 400 else 2
     rows = -(-len(batch) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(9, 0.85 * rows), dpi=72, squeeze=False)
     for k, axis in enumerate(axes.flat):
         axis.axis("off")
         if k < len(batch):
-            axis.imshow(
-                as_bytes(batch.images[k]), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-            )
+            axis.imshow(images[k], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axis.set_title(batch.texts[k], fontsize=9, pad=2)
             for color, (x0, y0, x1, y1) in zip(cycle(PALETTE), batch.boxes[k] if boxes else ()):
                 size = (x1 - x0, y1 - y0)
@@ -918,15 +939,20 @@ def _show(source: BatchSource, count: int, boxes: bool) -> "Figure":
     plt.close(figure)  # else notebooks would show it twice
     return figure
 
-# %% ../nbs/08_generate.ipynb #db874b64
+# %% ../nbs/08_generate.ipynb #4c354ca3
 def _describe(source: BatchSource) -> str:
     few = source.batch(np.arange(min(4, len(source))))
-    sheet = b64encode(picture_png(contact_sheet(few.images, scale=2))).decode()
-    size = f"{few.images.shape[2]} x {few.images.shape[1]} px, {few.images.dtype}"
-    told = f"{len(source):,} sequences, {size}, split {source.split!r}, seed {source.spec.seed}"
+    told = f"sequences, split {source.split!r}, seed {source.spec.seed}"
+    try:
+        images = _pictures(few)
+    except ValueError:  # a transform may give anything
+        return f"<p>{len(source):,} {escape(told)}</p>"
+    size = f"{images.shape[2]} x {images.shape[1]} px, {np.asarray(few.images).dtype}"
+    told = escape(f"{len(source):,} sequences, {size}, {told.removeprefix('sequences, ')}")
+    sheet = b64encode(picture_png(contact_sheet(images, scale=2))).decode()
     texts = escape(", ".join(few.texts))
     image = f'<img src="data:image/png;base64,{sheet}" alt="digit sequences: {texts}">'
-    return f"<p>{escape(told)}</p>{image}"
+    return f"<p>{told}</p>{image}"
 
 # %% ../nbs/08_generate.ipynb #96cc3b0e
 def sequence(
