@@ -74,26 +74,6 @@ if TYPE_CHECKING:
     from digitseq.saving import save as save
     from digitseq.saving import verify as verify
 
-# %% ../nbs/15_package.ipynb #ffb2506d1
-if TYPE_CHECKING:
-    from digitseq.composing import compose as compose
-    from digitseq.loading import download_mnist as download_mnist
-    from digitseq.loading import load_arrays as load_arrays
-    from digitseq.loading import load_folder as load_folder
-    from digitseq.loading import load_idx as load_idx
-    from digitseq.loading import load_mnist as load_mnist
-    from digitseq.loading import load_sample as load_sample
-    from digitseq.loading import read_idx as read_idx
-    from digitseq.normalizing import normalize as normalize
-    from digitseq.normalizing import to_float32 as to_float32
-    from digitseq.normalizing import to_uint8 as to_uint8
-
-# %% ../nbs/15_package.ipynb #91c53776
-if TYPE_CHECKING:
-    from digitseq.generating import DigitSequences as DigitSequences
-    from digitseq.generating import SequenceSpec as SequenceSpec
-    from digitseq.generating import sequence as sequence
-
 # %% ../nbs/15_package.ipynb #b58efdb5
 _all_ = [
     "DigitSequences",

@@ -8,7 +8,7 @@ __all__ = ['CHOICES', 'MAX_SIDE', 'MAX_LENGTH', 'SPEC_VERSION', 'STREAMS', 'LENG
            'Layout', 'Measured', 'Draws', 'Arrays', 'BatchSource', 'checked_indices', 'make_batch', 'DigitSequences',
            'sequence']
 
-# %% ../nbs/08_generate.ipynb #a6c8a665
+# %% ../nbs/08_generate.ipynb #acc697d5
 import json
 import re
 from base64 import b64encode
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .composing import compose_bytes, compose_floats, compose_masks, ink_boxes
+from .composing import compose_masks, compose_unchecked, ink_boxes
 from digitseq.core import (
     PALETTE,
     Glyphs,
@@ -343,7 +343,7 @@ def _make_choices(glyphs: Glyphs, spec: SequenceSpec) -> Choices:
     found |= {"text_lengths": lengths, "ids": glyphs.ids}
     return Choices(shortest=shortest, longest=longest, writers=len(groups.writers), **found)
 
-# %% ../nbs/08_generate.ipynb #25790057
+# %% ../nbs/08_generate.ipynb #8b9c0399
 class Layout(NamedTuple):
     """What placing glyphs needs to know."""
 
@@ -361,6 +361,7 @@ class Layout(NamedTuple):
     offsets: NDArray[np.int32]  # of the gap table
     exact: bool  # the table would be too large: draw with big integers
     resized: bool  # some cells are not of the glyphs' own size
+    usual: bool  # digits as they fall, any hand, gaps from the table
 
 # %% ../nbs/08_generate.ipynb #25e8a7c9
 class Measured(NamedTuple):
@@ -438,7 +439,7 @@ def _check_overlap(known: Measured, length: int, narrowest: int, widest: int) ->
             f" got {known.low}: raise it, or make the width at least {needed}"
         )
 
-# %% ../nbs/08_generate.ipynb #50e7835c
+# %% ../nbs/08_generate.ipynb #242db014
 def _make_layout(glyphs: Glyphs, spec: SequenceSpec, choices: Choices) -> Layout:
     cell_width = glyphs.images.shape[2]
     low, high = check_spacing(spec.spacing or (0, 10), cell_width)
@@ -466,7 +467,8 @@ def _make_layout(glyphs: Glyphs, spec: SequenceSpec, choices: Choices) -> Layout
     resized = distinct != [glyphs.images.shape[1:]]
     align = ALIGNS.index(spec.align)
     canvas = (width, spec.height, cells, tables, inks, spec.measure == "ink")
-    return Layout(*canvas, align, *gaps, resized)
+    usual = not (len(choices.texts) or choices.unique or choices.writers or table.exact)
+    return Layout(*canvas, align, *gaps, resized, usual)
 
 # %% ../nbs/08_generate.ipynb #90ff3df0
 STREAMS = ("length", "digits", "unique", "writer", "glyphs", "spacing", "align")
@@ -484,7 +486,7 @@ def _draws(spec: SequenceSpec, split: str) -> Draws:
     keys = [stream_key(split, stream) for stream in STREAMS]
     return Draws(np.uint64(spec.seed), np.array(keys, np.uint64))
 
-# %% ../nbs/08_generate.ipynb #f1987b0d
+# %% ../nbs/08_generate.ipynb #804b5157
 class Arrays(NamedTuple):
     """The arrays of a batch while it is made; L is the longest length."""
 
@@ -499,86 +501,113 @@ class Arrays(NamedTuple):
     sizes: NDArray[Any]  # height and width of the cells, shape (N, L, 2), int32
     boxes: NDArray[Any]  # shape (N, L, 4), int32
     cells: NDArray[Any]  # shape (N, L, 4), int32
-    places: NDArray[Any]  # begin, extent, unused pixels, width in the image, (N, 4), int32
+    places: NDArray[Any]  # start, extent, unused pixels, width in the image, (N, 4), int32
 
-# %% ../nbs/08_generate.ipynb #e7741aff
+# %% ../nbs/08_generate.ipynb #15ea6907
 def _empty_arrays(count: int, longest: int, resized: bool) -> Arrays:
     grid, pairs = (count, longest), (count, longest if resized else 0, 2)
     positions, sources, left, top = np.empty((4, *grid), np.int64)
     digits, gaps = np.empty(grid, np.int8), np.empty((count, longest - 1), np.int32)
-    lengths, ranks = np.empty(count, np.int32), np.empty(count, np.int64)
+    lengths, ranks = np.empty(count, np.int32), np.zeros(count, np.int64)
     sizes, places = np.zeros(pairs, np.int32), np.empty((count, 4), np.int32)
     boxes, cells = np.zeros((2, *grid, 4), np.int32)
     chosen = (digits, lengths, positions, sources, ranks)
     return Arrays(*chosen, gaps, left, top, sizes, boxes, cells, places)
 
-# %% ../nbs/08_generate.ipynb #0138e28d
+# %% ../nbs/08_generate.ipynb #38aef821
 @kernel
-def _choose(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Arrays) -> None:
-    (seed, keys), ids, words = draws, choices.ids, np.empty(choices.longest + 4, np.uint64)
-    shortest, longest, unique = choices.shortest, choices.longest, choices.unique
-    texts, text_lengths, given = choices.texts, choices.text_lengths, len(choices.texts)
-    outcomes, thresholds, weighted = choices.outcomes, choices.thresholds, choices.weighted
-    order, starts, chances, writers = (
-        choices.order,
-        choices.starts,
-        choices.chances,
-        choices.writers,
-    )
-    digits, lengths, ranks = arrays.digits, arrays.lengths, arrays.ranks
-    positions, sources = arrays.positions, arrays.sources
+def _choose_lengths(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Arrays) -> None:
+    (seed, keys), (shortest, longest) = draws, (choices.shortest, choices.longest)
     for n in range(len(indices)):
-        index, row, out, length, rank = np.uint64(indices[n]), digits[n], positions[n], shortest, 0
-        if given > 0:
-            k = np.int64(index % np.uint64(given))
-            length = text_lengths[k]
-            row[:] = texts[k]
-        elif unique:
-            length = draw_unique(seed, keys[UNIQUE], index, shortest, longest, row)
-        else:
-            if shortest < longest:
-                length = draw_length(seed, keys[LENGTH], index, shortest, longest)
-            key = keys[DIGITS]
-            draw_digits(seed, key, index, length, outcomes, thresholds, weighted, words, row)
-        if writers > 0:
-            rank = draw_writer(seed, keys[WRITER], index, row, length, starts, writers)
-        key = keys[GLYPHS]
+        index = np.uint64(indices[n])
+        arrays.lengths[n] = draw_length(seed, keys[LENGTH], index, shortest, longest)
+
+# %% ../nbs/08_generate.ipynb #c88cc41a
+@kernel
+def _choose_digits(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Arrays) -> None:
+    (seed, keys), longest = draws, choices.longest
+    outcomes, thresholds, weighted = choices.outcomes, choices.thresholds, choices.weighted
+    digits, lengths, words = arrays.digits, arrays.lengths, np.empty(longest, np.uint64)
+    for n in range(len(indices)):
+        index, row, length, key = np.uint64(indices[n]), digits[n], int(lengths[n]), keys[DIGITS]
+        draw_digits(seed, key, index, length, outcomes, thresholds, weighted, words, row)
+        for j in range(length, longest):
+            row[j] = -1
+
+# %% ../nbs/08_generate.ipynb #7cf3f7a4
+@kernel
+def _choose_unique(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Arrays) -> None:
+    (seed, keys), (shortest, longest) = draws, (choices.shortest, choices.longest)
+    for n in range(len(indices)):
+        index, row = np.uint64(indices[n]), arrays.digits[n]
+        length = draw_unique(seed, keys[UNIQUE], index, shortest, longest, row)
+        arrays.lengths[n] = length
+        for j in range(length, longest):
+            row[j] = -1
+
+# %% ../nbs/08_generate.ipynb #4d3d0723
+def _choose_given(indices: NDArray[Any], choices: Choices, arrays: Arrays) -> None:
+    rows = indices % len(choices.texts)
+    arrays.digits[:], arrays.lengths[:] = choices.texts[rows], choices.text_lengths[rows]
+
+# %% ../nbs/08_generate.ipynb #aefeee97
+@kernel
+def _choose_writers(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Arrays) -> None:
+    (seed, keys), starts, writers = draws, choices.starts, choices.writers
+    for n in range(len(indices)):
+        index, row, length = np.uint64(indices[n]), arrays.digits[n], int(arrays.lengths[n])
+        arrays.ranks[n] = draw_writer(seed, keys[WRITER], index, row, length, starts, writers)
+
+# %% ../nbs/08_generate.ipynb #a1ebb5c4
+@kernel
+def _choose_glyphs(indices: NDArray[Any], draws: Draws, choices: Choices, arrays: Arrays) -> None:
+    (seed, keys), longest, ids = draws, choices.longest, choices.ids
+    order, starts, chances = choices.order, choices.starts, choices.chances
+    digits, lengths, ranks = arrays.digits, arrays.lengths, arrays.ranks
+    positions, sources, words = arrays.positions, arrays.sources, np.empty(longest, np.uint64)
+    for n in range(len(indices)):
+        index, row, length, rank = np.uint64(indices[n]), digits[n], int(lengths[n]), int(ranks[n])
+        out, key = positions[n], keys[GLYPHS]
         draw_glyphs(seed, key, index, row, length, rank, order, starts, chances, words, out)
-        for j in range(longest):
-            if j < length:
-                sources[n, j] = ids[out[j]]
-            else:
-                row[j], out[j], sources[n, j] = -1, -1, -1
-        lengths[n], ranks[n] = length, rank
+        for j in range(length):
+            sources[n, j] = ids[out[j]]
+        for j in range(length, longest):
+            out[j], sources[n, j] = -1, -1
 
-# %% ../nbs/08_generate.ipynb #589486db
-DRAW = -(1 << 40)  # in place of a begin: draw it
+# %% ../nbs/08_generate.ipynb #b13809b0
+DRAW = -(1 << 40)  # in place of a left edge: draw it
 
-# %% ../nbs/08_generate.ipynb #edaccaf3
+# %% ../nbs/08_generate.ipynb #7942208f
 @kernel
 def _clip(
-    layout: Layout, x0: int, y0: int, x1: int, y1: int, out: NDArray[Any], n: int, j: int
+    x0: int, y0: int, x1: int, y1: int, width: int, height: int, out: NDArray[Any], n: int, j: int
 ) -> None:
-    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, layout.width), min(y1, layout.height)
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
     if x1 > x0 and y1 > y0:
         out[n, j, 0], out[n, j, 1], out[n, j, 2], out[n, j, 3] = x0, y0, x1, y1
 
-# %% ../nbs/08_generate.ipynb #3bc875f1
+# %% ../nbs/08_generate.ipynb #f994f469
 @kernel
-def _frame(n: int, layout: Layout, arrays: Arrays) -> None:
-    length, inks = arrays.lengths[n], layout.inks
-    k, width, height = layout.tables[length], layout.cells[length, 2], layout.cells[length, 3]
-    top = (layout.height - height) // 2
-    arrays.top[n] = top
-    for j in range(length):
-        x, p = arrays.left[n, j], arrays.positions[n, j]
-        if layout.resized:
-            arrays.sizes[n, j, 0], arrays.sizes[n, j, 1] = height, width
-        x0, y0, x1, y1 = inks[k, p, 0], inks[k, p, 1], inks[k, p, 2], inks[k, p, 3]
-        _clip(layout, x + x0, top + y0, x + x1, top + y1, arrays.boxes, n, j)
-        _clip(layout, x, top, x + width, top + height, arrays.cells, n, j)
+def _frame(indices: NDArray[Any], layout: Layout, arrays: Arrays) -> None:
+    inks, tables, cells = layout.inks, layout.tables, layout.cells
+    w, h, resized = layout.width, layout.height, layout.resized
+    lengths, lefts, positions, tops = arrays.lengths, arrays.left, arrays.positions, arrays.top
+    sizes, boxes, frames, longest = arrays.sizes, arrays.boxes, arrays.cells, arrays.top.shape[1]
+    for n in range(len(indices)):
+        length = lengths[n]
+        k, width, height = tables[length], cells[length, 2], cells[length, 3]
+        y = (h - height) // 2
+        for j in range(longest):
+            tops[n, j] = y
+        for j in range(length):
+            x, p = lefts[n, j], positions[n, j]
+            if resized:
+                sizes[n, j, 0], sizes[n, j, 1] = height, width
+            x0, y0, x1, y1 = inks[k, p, 0], inks[k, p, 1], inks[k, p, 2], inks[k, p, 3]
+            _clip(x + x0, y + y0, x + x1, y + y1, w, h, boxes, n, j)
+            _clip(x, y, x + width, y + height, w, h, frames, n, j)
 
-# %% ../nbs/08_generate.ipynb #156dc5a3
+# %% ../nbs/08_generate.ipynb #a53c3498
 @kernel
 def _arrange(
     indices: NDArray[Any], draws: Draws, layout: Layout, drawn: bool, fixed: int, arrays: Arrays
@@ -588,7 +617,7 @@ def _arrange(
     low, high, fill, align = layout.minimum, layout.maximum, layout.fill, layout.align
     thresholds, offsets, width = layout.thresholds, layout.offsets, layout.width
     lengths, positions, places = arrays.lengths, arrays.positions, arrays.places
-    gaps, left, words = arrays.gaps, arrays.left, np.empty(longest + 4, np.uint64)
+    gaps, left, words = arrays.gaps, arrays.left, np.empty(max(1, longest - 1), np.uint64)
     begins, widths = np.zeros((2, longest), np.int32)
     for n in range(len(indices)):
         index, length, rest, edges = np.uint64(indices[n]), int(lengths[n]), width, left[n]
@@ -616,14 +645,15 @@ def _arrange(
             edges[j] += begin - first
         places[n, 0], places[n, 1], places[n, 2] = begin, last - first, rest
         places[n, 3] = min(last - first, width)
-        _frame(n, layout, arrays)
+    _frame(indices, layout, arrays)
 
-# %% ../nbs/08_generate.ipynb #b1141a3a
+# %% ../nbs/08_generate.ipynb #a69a1163
 @kernel
 def _plan(
     indices: NDArray[Any], draws: Draws, choices: Choices, layout: Layout, arrays: Arrays
 ) -> None:
-    _choose(indices, draws, choices, arrays)
+    _choose_digits(indices, draws, choices, arrays)
+    _choose_glyphs(indices, draws, choices, arrays)
     _arrange(indices, draws, layout, True, DRAW, arrays)
 
 # %% ../nbs/08_generate.ipynb #db6827c5
@@ -688,12 +718,12 @@ def checked_indices(
     numbers = numbers.astype(np.int64, copy=False)
     return numbers if low >= 0 else np.where(numbers < 0, numbers + count, numbers)
 
-# %% ../nbs/08_generate.ipynb #529c188c
+# %% ../nbs/08_generate.ipynb #26e02fea
 def _get_item(source: BatchSource, index: Any) -> Sample | SequenceBatch:
+    if type(index) is int or isinstance(index, np.integer):
+        return source.batch(np.array([index]))[0]
     if isinstance(index, slice):
         return source.batch(np.arange(*index.indices(len(source))))
-    if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
-        return source.batch(np.array([index]))[0]
     return source.batch(index)
 
 # %% ../nbs/08_generate.ipynb #78cd5204
@@ -732,16 +762,27 @@ def _override(wanted: Mapping[str, Any] | None, longest: int) -> tuple[NDArray[A
         gaps = np.array([as_integer(gap, "a gap", -MAX_SIDE, MAX_SIDE) for gap in listed], np.int32)
     return gaps, as_integer(begin, "left", DRAW, MAX_SIDE)
 
-# %% ../nbs/08_generate.ipynb #8f2c488c
+# %% ../nbs/08_generate.ipynb #2fd21469
 def _fill(
     ds: "DigitSequences", indices: NDArray[Any], override: Mapping[str, Any] | None, arrays: Arrays
 ) -> None:
-    draws, layout = ds.draws, ds.layout
-    if not override and not layout.exact:
-        _plan(indices, draws, ds.choices, layout, arrays)
+    draws, layout, choices = ds.draws, ds.layout, ds.choices
+    arrays.lengths[:] = choices.longest
+    if choices.shortest < choices.longest:
+        _choose_lengths(indices, draws, choices, arrays)
+    if layout.usual and not override:
+        _plan(indices, draws, choices, layout, arrays)
         return
-    gaps, begin = _override(override, ds.choices.longest)
-    _choose(indices, draws, ds.choices, arrays)
+    if len(choices.texts):
+        _choose_given(indices, choices, arrays)
+    elif choices.unique:
+        _choose_unique(indices, draws, choices, arrays)
+    else:
+        _choose_digits(indices, draws, choices, arrays)
+    if choices.writers:
+        _choose_writers(indices, draws, choices, arrays)
+    _choose_glyphs(indices, draws, choices, arrays)
+    gaps, begin = _override(override, choices.longest)
     if gaps is not None:
         arrays.gaps[:] = np.where(np.arange(len(gaps)) < arrays.lengths[:, None] - 1, gaps, 0)
     elif layout.exact:
@@ -762,13 +803,11 @@ def _check_inside(indices: NDArray[Any], arrays: Arrays, width: int) -> None:
             where = f"gaps={gaps} would make sample {indices[k]} {extents[k]} px wide"
         raise ValueError(f"{where}, the canvas has {width}: fix smaller ones")
 
-# %% ../nbs/08_generate.ipynb #4c9e2d99
+# %% ../nbs/08_generate.ipynb #ce8e70ab
 def _paint(ds: "DigitSequences", arrays: Arrays, out: NDArray[Any]) -> None:
-    layout = ds.layout
-    scratch = np.empty(int(layout.cells.max()) ** 2 if layout.resized else 0, np.uint8)
-    placed = (arrays.positions, arrays.left, arrays.top, arrays.sizes, scratch)
-    work = compose_bytes if ds.spec.dtype == "uint8" else compose_floats
-    work(ds.glyphs.images, *placed, ds.spec.ink == "black", out)
+    placed = (arrays.positions, arrays.left, arrays.top)
+    sizes = arrays.sizes if ds.layout.resized else None
+    compose_unchecked(ds.glyphs.images, *placed, sizes, ds.spec.ink == "black", out)
 
 # %% ../nbs/08_generate.ipynb #4ff96ad8
 def _factors(ds: "DigitSequences", arrays: Arrays) -> dict[str, NDArray[Any]]:
@@ -810,7 +849,20 @@ def _checked_out(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: str) -
         raise ValueError("out must be contiguous and writable: pass a whole array")
     return out
 
-# %% ../nbs/08_generate.ipynb #4ee8de4b
+# %% ../nbs/08_generate.ipynb #d4bbb4f2
+def _in_threads(
+    ds: "DigitSequences", numbers: NDArray[Any], override: Any, arrays: Arrays, images: NDArray[Any]
+) -> None:
+    def work(part: slice) -> None:
+        share = Arrays(*[array[part] for array in arrays])
+        _fill(ds, numbers[part], override, share)
+        _paint(ds, share, images[part])
+
+    parts = _slices(len(numbers), ds.threads)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(work, parts))
+
+# %% ../nbs/08_generate.ipynb #c2ac6459
 def make_batch(
     ds: "DigitSequences",
     indices: ArrayLike,  # numbers of samples, shape (N,); negative ones count from the end
@@ -826,18 +878,11 @@ def make_batch(
     arrays = _empty_arrays(len(numbers), ds.choices.longest, ds.layout.resized)
     images = _checked_out(out, shape, ds.spec.dtype)
 
-    def work(part: slice) -> None:
-        share = Arrays(*[array[part] for array in arrays])
-        _fill(ds, numbers[part], override, share)
-        _paint(ds, share, images[part])
-
     if ds.threads == 1 or len(numbers) < 128:
         _fill(ds, numbers, override, arrays)
         _paint(ds, arrays, images)
     else:
-        parts = _slices(len(numbers), ds.threads)
-        with ThreadPoolExecutor(len(parts)) as pool:
-            list(pool.map(work, parts))
+        _in_threads(ds, numbers, override, arrays, images)
     return _as_batch(ds, arrays, images)
 
 # %% ../nbs/08_generate.ipynb #073491cf

@@ -556,7 +556,7 @@ def keep_file(
             f"{path} cannot be written ({error}): pass a root that can be, or set DIGITSEQ_CACHE"
         ) from error
 
-# %% ../nbs/01_load.ipynb #472f8ddb
+# %% ../nbs/01_load.ipynb #cd5b54b0
 def fetch(
     known: KnownFile,
     folder: Path,  # where to put it; made if it is not there

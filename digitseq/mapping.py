@@ -174,7 +174,7 @@ def _count_below(word: np.uint64, thresholds: NDArray[np.uint64], start: int, st
             high = middle
     return low - start
 
-# %% ../nbs/03_map.ipynb #1201ffb7
+# %% ../nbs/03_map.ipynb #d97d2eea
 @kernel
 def draw_digits(
     seed: np.uint64,
@@ -184,11 +184,11 @@ def draw_digits(
     outcomes: NDArray[np.int64],  # digits that can occur, shape (m,)
     thresholds: NDArray[np.uint64],  # between them, shape (m - 1,)
     weighted: bool,  # False: all alike
-    words: NDArray[np.uint64],  # scratch, shape (length,) or longer
+    words: NDArray[np.uint64],  # scratch, shape (length,) or longer, all of it filled
     out: NDArray[np.int8],  # the digits, shape (length,) or longer
 ) -> None:
     """Draw digits one by one."""
-    fill_words(seed, key, index, words[:length])
+    fill_words(seed, key, index, words)
     for j in range(length):
         if weighted:
             k = _count_below(words[j], thresholds, 0, len(thresholds))
@@ -196,7 +196,7 @@ def draw_digits(
             k = int(bounded(words[j], np.uint64(len(outcomes)), seed, key, index, np.uint64(j)))
         out[j] = outcomes[k]
 
-# %% ../nbs/03_map.ipynb #875eef23
+# %% ../nbs/03_map.ipynb #5fb6de55
 @kernel
 def draw_glyphs(
     seed: np.uint64,
@@ -208,11 +208,11 @@ def draw_glyphs(
     order: NDArray[np.int64],  # from the label map
     starts: NDArray[np.int64],
     chances: NDArray[np.uint64],
-    words: NDArray[np.uint64],  # scratch, shape (length,) or longer
+    words: NDArray[np.uint64],  # scratch, shape (length,) or longer, all of it filled
     out: NDArray[np.int64],  # positions of the glyphs, shape (length,) or longer
 ) -> None:
     """Draw a glyph for each digit."""
-    fill_words(seed, key, index, words[:length])
+    fill_words(seed, key, index, words)
     for j in range(length):
         group = 10 * rank + digits[j]
         start, stop = starts[group], starts[group + 1]
@@ -251,8 +251,8 @@ def draw_writer(
             return rank
         attempt += ONE
 
-# %% ../nbs/03_map.ipynb #1415f159
-ROUNDS = 8  # four are enough to look random, eight leave no doubt
+# %% ../nbs/03_map.ipynb #91cca07f
+ROUNDS = 8  # four do where ranges are large (Luby and Rackoff, 1988); small ones want more
 
 # %% ../nbs/03_map.ipynb #21b45843
 @kernel

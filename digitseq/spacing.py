@@ -371,7 +371,7 @@ def find_gap(
     first = offsets[k, budget]
     return count_at_most(word, thresholds[first : first + number])
 
-# %% ../nbs/04_space.ipynb #1fdb9f2d
+# %% ../nbs/04_space.ipynb #ed1932af
 @kernel
 def draw_gaps(
     seed: np.uint64,  # the user's seed
@@ -384,14 +384,14 @@ def draw_gaps(
     fill: int,  # FREE, JUSTIFY or EQUAL
     thresholds: NDArray[np.uint64],  # the table's
     offsets: NDArray[np.int32],  # the table's
-    words: NDArray[np.uint64],  # scratch, shape (count,) or longer
+    words: NDArray[np.uint64],  # scratch, shape (count,) or longer, all of it filled
     out: NDArray[np.int32],  # the gaps, shape (count,) or longer, padded with 0
 ) -> np.int64:  # pixels left over
     """Draw one sample's gaps, every fitting vector equally likely.
 
     Raises ValueError if the table was not made for this slack.
     """
-    fill_words(seed, key, index, words[:count])
+    fill_words(seed, key, index, words)
     span, rest = maximum - minimum, np.int64(slack)
     budget = budget_of(slack, count, minimum, maximum)
     out[count:] = 0

@@ -158,7 +158,7 @@ import numpy as np
 from digitseq import generating
 from digitseq.core import Glyphs
 
-assert hasattr(generating._choose, "py_func") == (sys.argv[1] == "show")
+assert hasattr(generating._choose_digits, "py_func") == (sys.argv[1] == "show")
 rng = np.random.default_rng(8)
 images = rng.integers(0, 256, (40, 12, 10), np.uint8)
 images[:, :, :3] = 0
