@@ -36,14 +36,13 @@ def random_places(glyphs: int, batches: int) -> list[Places]:
 def composing(images: NDArray[np.uint8], places: list[Places], dtype: str) -> Callable[[], object]:
     """Compose one batch after the other with the kernel of this type."""
     out = np.empty((BATCH, SIDE, WIDTH), dtype)
-    top, sizes = np.zeros((BATCH, LENGTH), np.int64), np.empty((BATCH, 0, 2), np.int32)
-    scratch, work = np.empty(0, np.uint8), compose_bytes if dtype == "uint8" else compose_floats
-    rounds = [0]
+    top, rounds = np.zeros((BATCH, LENGTH), np.int64), [0]
+    work = compose_bytes if dtype == "uint8" else compose_floats
 
     def work_once() -> None:
         rounds[0] += 1
         positions, left = places[rounds[0] % len(places)]
-        work(images, positions, left, top, sizes, scratch, False, out)
+        work(images, positions, left, top, False, out)
 
     return work_once
 

@@ -229,7 +229,7 @@ def test_a_row_of_any_length_is_joined_and_nothing_beside_it(n: int) -> None:
 GUARDED = """
 import ctypes, mmap, sys
 import numpy as np
-from digitseq.composing import compose_bytes, compose_floats, ink_boxes
+from digitseq.composing import compose_resized, compose_unchecked, ink_boxes
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
@@ -275,14 +275,16 @@ for w in (1, 5, 15, 16, 17, 28, 31, 32, 33, 47, 48, 49, 64, 65):
                     value = glyphs[positions[n, j], y, x]
                     expected[n][to] = max(expected[n][to], value)
         images = fenced(glyphs, at_end, np.uint8)
-        native, empty = np.empty((4, 0, 2), np.int32), np.empty(0, np.uint8)
         sizes = np.full((4, 2, 2), (h, w), np.int32)
-        for work, dtype in ((compose_bytes, np.uint8), (compose_floats, np.float32)):
-            for given, room in ((native, 0), (sizes, h * w)):
+        for dtype in (np.uint8, np.float32):
+            for given in (None, sizes):
                 out = fenced(np.ones(expected.shape), at_end, dtype)
-                scratch = fenced(np.zeros(room), at_end, np.uint8)
+                scratch = fenced(np.zeros(h * w), at_end, np.uint8)
                 places = [fenced(a, at_end, a.dtype) for a in (positions, left, top)]
-                work(images, *places, given, scratch, False, out)
+                if given is not None and dtype == np.uint8:
+                    compose_resized(images, *places, given, scratch, out)
+                else:
+                    compose_unchecked(images, *places, given, False, out)
                 wanted = expected if dtype == np.uint8 else expected / np.float32(255)
                 assert np.array_equal(out, wanted), (w, width, at_end, dtype)
                 checked += 1
@@ -313,17 +315,16 @@ def test_threads_on_neighbouring_slices_leave_each_other_alone() -> None:
     images = rng.integers(0, 256, (9, 28, 28)).astype(np.uint8)
     positions = rng.integers(0, 9, (64, 6))
     left, top = rng.integers(-20, 90, (64, 6)), rng.integers(-9, 9, (64, 6))
-    native, scratch = np.empty((64, 0, 2), np.int32), np.empty(0, np.uint8)
     for work, dtype in ((compose_bytes, np.uint8), (compose_floats, np.float32)):
         alone = np.empty((64, 29, 93), dtype)
-        work(images, positions, left, top, native, scratch, True, alone)
+        work(images, positions, left, top, True, alone)
         for cut in (1, 31, 32, 63):
             together, gate = np.empty_like(alone), Barrier(2)
 
             def share(part: slice) -> None:
                 gate.wait()  # noqa: B023
-                places = [array[part] for array in (positions, left, top, native)]
-                work(images, *places, scratch, True, together[part])  # noqa: B023
+                places = [array[part] for array in (positions, left, top)]
+                work(images, *places, True, together[part])  # noqa: B023
 
             with ThreadPoolExecutor(2) as pool:
                 list(pool.map(share, (slice(0, cut), slice(cut, 64))))
