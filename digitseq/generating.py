@@ -984,7 +984,7 @@ def _show(source: BatchSource, count: int, boxes: bool) -> "Figure":
     plt.close(figure)  # else notebooks would show it twice
     return figure
 
-# %% ../nbs/08_generate.ipynb #4c354ca3
+# %% ../nbs/08_generate.ipynb #1223feeb
 def _describe(source: BatchSource) -> str:
     few = source.batch(np.arange(min(4, len(source))))
     told = f"sequences, split {source.split!r}, seed {source.spec.seed}"
@@ -994,9 +994,11 @@ def _describe(source: BatchSource) -> str:
         return f"<p>{len(source):,} {escape(told)}</p>"
     size = f"{images.shape[2]} x {images.shape[1]} px, {np.asarray(few.images).dtype}"
     told = escape(f"{len(source):,} sequences, {size}, {told.removeprefix('sequences, ')}")
-    sheet = b64encode(picture_png(contact_sheet(images, scale=2))).decode()
+    picture = contact_sheet(images, scale=1)
+    sheet = b64encode(picture_png(picture)).decode()
     texts = escape(", ".join(few.texts))
-    image = f'<img src="data:image/png;base64,{sheet}" alt="digit sequences: {texts}">'
+    look = f'style="width:{2 * picture.width}px;image-rendering:pixelated"'
+    image = f'<img {look} src="data:image/png;base64,{sheet}" alt="digit sequences: {texts}">'
     return f"<p>{told}</p>{image}"
 
 # %% ../nbs/08_generate.ipynb #96cc3b0e
