@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['app', 'Out', 'Root', 'generate', 'main', 'verify_command', 'half_blocks', 'show', 'download']
 
-# %% ../nbs/14_cli.ipynb #35e3764c
+# %% ../nbs/14_cli.ipynb #ea84926a
+import errno
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -21,6 +23,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from . import __version__
 from .core import as_bytes, as_integer
 from .generating import DigitSequences, SequenceSpec
 from .loading import cache_glyphs, download_mnist, load_glyphs
@@ -147,7 +150,7 @@ def _wanted(typed: dict[str, Any]) -> tuple[list[DigitSequences], str, int]:
     sets = recipe_sets(recipe, root=typed.get("root"))
     return sets, recipe.get("format", ""), recipe.get("shard_size", 0)
 
-# %% ../nbs/14_cli.ipynb #22422ba3
+# %% ../nbs/14_cli.ipynb #c465bcc2
 def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
     """Turn errors of a command into one line and an exit code."""
 
@@ -155,6 +158,9 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
     def run(*args: Any, **options: Any) -> None:
         try:
             code = command(*args, **options) or 0
+        except BrokenPipeError:  # whoever was reading has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
         except (ValueError, TypeError, OSError, LookupError, RuntimeError, MemoryError) as error:
             _complain(error)
             code = 2
@@ -165,12 +171,14 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
 
     return run
 
-# %% ../nbs/14_cli.ipynb #4fed97e8
+# %% ../nbs/14_cli.ipynb #163b70fc
 def _complain(error: Exception) -> None:
     """Say in one line what went wrong."""
     words = str(error)
     if isinstance(error, OSError) and error.strerror:
         words = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        if error.strerror == os.strerror(errno.ENOSPC):
+            words += ": make room, and the same command goes on where it stopped"
     typer.echo(f"error: {' '.join(words.split()) or type(error).__name__}", err=True)
 
 # %% ../nbs/14_cli.ipynb #a703df94
@@ -187,7 +195,7 @@ def _summary(out: Path) -> str:
         f"use     import digitseq as dsq; data = {call}"
     )
 
-# %% ../nbs/14_cli.ipynb #a1090d7f
+# %% ../nbs/14_cli.ipynb #0306b41e
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -197,8 +205,19 @@ Out = Annotated[Path, typer.Argument(help="the data set's folder")]
 Root = Annotated[Path | None, typer.Option(help="folder of the MNIST files")]
 
 
+def _tell_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        typer.echo(f"digitseq {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _top() -> None:
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="and end")
+    ] = False,
+) -> None:
     """Labelled images of handwritten digit sequences."""
 
 # %% ../nbs/14_cli.ipynb #618bb3b8

@@ -492,7 +492,7 @@ def hash_words(
         words[k] = random_words(seed, key, numbers[k], ZERO)[0]
     return words
 
-# %% ../nbs/00_core.ipynb #94fb5436
+# %% ../nbs/00_core.ipynb #2521ee32
 def check_shares(
     test: float,  # share for testing
     validation: float,  # share for validation
@@ -503,7 +503,8 @@ def check_shares(
     """
     if not (test > 0 and validation >= 0 and test + validation < 1):
         raise ValueError(
-            f"test and validation must leave some to train on, got {test} and {validation}"
+            "test must be above 0, validation not below, and both must leave some to train on,"
+            f" got {test} and {validation}"
         )
 
 # %% ../nbs/00_core.ipynb #c5eee8f8

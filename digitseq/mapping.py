@@ -126,7 +126,7 @@ def label_map(
     chances = alike if glyphs.weights is None else _chances(weights[order], starts)
     return LabelMap(order, starts.astype(np.int64), chances, writers)
 
-# %% ../nbs/03_map.ipynb #8eca445b
+# %% ../nbs/03_map.ipynb #0a964611
 def check_classes(
     mapped: LabelMap,
     digits: NDArray[np.int64],  # that may be asked for, 0 to 9
@@ -139,8 +139,8 @@ def check_classes(
     missing = digits[counts.max(axis=0) == 0]
     if len(missing):
         raise ValueError(
-            f"there is no glyph of {', '.join(map(str, missing))}: add some, or give these digits"
-            " weight 0, digits=[...]"
+            f"there is no glyph of {', '.join(map(str, missing))}: add some, or give these"
+            " digits weight 0, digits=[...], or leave them out of the texts"
         )
     if not (counts > 0).all(axis=1).any():
         raise ValueError(

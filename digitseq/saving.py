@@ -164,7 +164,7 @@ def _write_png(out: Path, shard: _Shard, batch: SequenceBatch) -> dict[str, Any]
         lines.append(json.dumps({"file_name": name} | row | entry) + "\n")
     return atomic_write(out / _shard_file(shard, "png"), "".join(lines).encode())
 
-# %% ../nbs/09_save.ipynb #0d97c6a0
+# %% ../nbs/09_save.ipynb #dd735869
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Turn whatever comes of nonsense in a file into one kind of error.
@@ -177,6 +177,7 @@ def _reading(name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = error if isinstance(error, (ValueError, OSError)) else repr(error)
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else reason
         raise ValueError(f"{name} makes no sense: {reason}") from error
 
 # %% ../nbs/09_save.ipynb #690ef8bd
@@ -589,7 +590,22 @@ def _estimate(ds: DigitSequences, format: str) -> int:
     blocks = sum(-(-len(encode_png(image)) // 4096) for image in as_bytes(few.images))
     return (4096 * blocks + 2 * rows + 200 * len(few)) * len(ds) // len(few)
 
-# %% ../nbs/09_save.ipynb #9ea34f80
+# %% ../nbs/09_save.ipynb #dcd15ab8
+def _check_memory(sets: Mapping[str, DigitSequences], size: int) -> None:
+    """Check that a shard fits into two gigabytes.
+
+    Raises ValueError if it doesn't.
+    """
+    for ds in sets.values():
+        needed = min(size, len(ds)) * ds.layout.height * ds.layout.width
+        if needed > 1 << 31:
+            least = max(1, (1 << 31) // (ds.layout.height * ds.layout.width))
+            raise ValueError(
+                f"shard_size must be at most {least} for images of {ds.layout.width} x"
+                f" {ds.layout.height} px, got {size}: more would not fit into two gigabytes"
+            )
+
+# %% ../nbs/09_save.ipynb #39b12292
 def _check_room(out: Path, needed: int) -> None:
     """Check that a folder can be written to and has room for so many bytes, what it holds included.
 
@@ -598,7 +614,10 @@ def _check_room(out: Path, needed: int) -> None:
     place = next(path for path in (out, *out.absolute().parents) if path.is_dir())
     if not os.access(place, os.W_OK | os.X_OK):
         raise PermissionError(f"{place} can't be written to: name a folder that can")
-    held = sum((out / name).lstat().st_size for name in _files(out))
+    held = 0
+    for name in _files(out):
+        with suppress(OSError):  # another writer may be at work, and is found by its lock
+            held += (out / name).lstat().st_size
     free = shutil.disk_usage(place).free + held
     if needed > free:
         raise OSError(
@@ -908,7 +927,7 @@ def _clear(out: Path, manifest: Manifest) -> None:
             keep.update(f"{shard.split}/{row['file_name']}" for row in _read_rows(out, shard))
     _remove(out, [name for name in _files(out) if name not in keep and own.fullmatch(name)])
 
-# %% ../nbs/09_save.ipynb #4b3bcd78
+# %% ../nbs/09_save.ipynb #e31cea41
 def save(
     ds: DigitSequences | Sequence[DigitSequences],  # one split, or several that share no glyph
     out: str | Path,  # the folder: new, empty, or with the beginning of this very data set
@@ -930,6 +949,7 @@ def save(
     size = as_integer(shard_size, "shard_size", 1)
     if workers is not None and as_integer(workers, "workers", 1, 61) and executor is not None:
         raise ValueError("workers and executor exclude each other: pass one of them")
+    _check_memory(sets, size)
     recipe = _recipe(sets, format, size)
     _stale(out, recipe, overwrite)
     _check_room(out, sum(_estimate(one, format) for one in sets.values()))
@@ -1036,7 +1056,7 @@ def verify(
     samples = sum(record["samples"] for _, record in manifest.shards)
     return Report(out, samples, tuple(problems), deep)
 
-# %% ../nbs/09_save.ipynb #94986f1a
+# %% ../nbs/09_save.ipynb #7a84e592
 @dataclass(frozen=True, eq=False)
 class SavedSequences(BatchSource):
     """A split of a data set on a disk, read when it is asked for."""
@@ -1060,9 +1080,30 @@ class SavedSequences(BatchSource):
     def __len__(self) -> int:
         return self.spec.num_samples
 
-    def batch(self, indices: ArrayLike) -> SequenceBatch:
-        """Read samples by their numbers, in the order in which they are asked for."""
-        return _saved_batch(self, indices)
+    def batch(
+        self,
+        indices: ArrayLike,
+        out: NDArray[Any] | None = None,
+        override: Mapping[str, Any] | None = None,
+    ) -> SequenceBatch:
+        """Read samples by their numbers; a file can't `override` what it holds."""
+        if override:
+            raise ValueError("what was saved can't be overridden: use the DigitSequences it is of")
+        return _into(out, _saved_batch(self, indices))
+
+# %% ../nbs/09_save.ipynb #59d8f2c0
+def _into(out: NDArray[Any] | None, batch: SequenceBatch) -> SequenceBatch:
+    """Put the images of a batch where the user wants them, if anywhere.
+
+    Raises ValueError if they don't fit there.
+    """
+    if out is None:
+        return batch
+    if out.shape != batch.images.shape or out.dtype != batch.images.dtype:
+        wanted = f"{batch.images.dtype} {batch.images.shape}"
+        raise ValueError(f"out must be {wanted}, got {out.dtype} {out.shape}")
+    out[:] = batch.images
+    return replace(batch, images=out)
 
 # %% ../nbs/09_save.ipynb #9278086c
 def _reader(saved: SavedSequences) -> Callable[[int, list[int]], SequenceBatch]:
