@@ -288,3 +288,38 @@ def test_mnist_from_a_folder() -> None:
     assert load("out", "test")[:].sources.max() >= 60_000
     recipe = json.loads(Path("out/recipe.json").read_bytes())
     assert recipe["splits"]["test"]["glyphs"]["count"] == 10_000
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    import digitseq
+
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == f"digitseq {digitseq.__version__}"
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(here: Path) -> None:
+    assert run("generate set --num-samples 40 --quiet") == 0
+    code = "import sys; from digitseq.cli import main; sys.exit(main())"
+    shown = subprocess.Popen(
+        [sys.executable, "-c", code, "show", "set", "--count", "40"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )
+    assert shown.stdout is not None and shown.stderr is not None
+    shown.stdout.close()
+    assert (shown.wait(timeout=120), shown.stderr.read()) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--width 65536 --height 65536", "at most 16777216 pixels, got 65536 x 65536"),
+        ("--width 4000 --height 4000", "shard_size must be at most 134 for images of 4000 x 4000"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(
+    line: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"generate large {line}") == 2
+    assert message in capsys.readouterr().err and not list(here.iterdir())

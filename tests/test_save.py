@@ -549,3 +549,21 @@ def test_the_bar_counts_samples_on_standard_error(
     assert "11.0/15.0" in capfd.readouterr().err.replace("\r", "\n").split("\n")[1]
     save(sets, tmp_path / "quiet", "npz", 4, progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_loaded_batch_goes_where_it_shall(saved: Path, sets: list[DigitSequences]) -> None:
+    data = load(saved, sets[0].split)
+    expected = sets[0].batch([3, 1])
+    room = np.empty_like(expected.images)
+    assert data.batch([3, 1], out=room).images is room and (room == expected.images).all()
+    with pytest.raises(ValueError, match="out must be uint8 .* got float64"):
+        data.batch([3, 1], out=room.astype(float))
+    with pytest.raises(ValueError, match="can't be overridden: use the DigitSequences"):
+        data.batch([3, 1], override={"gaps": 0})
+
+
+def test_files_that_vanish_while_room_is_measured_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "_files", lambda out: ["gone.png.0123abcd.tmp"])
+    saving._check_room(tmp_path, 1)
