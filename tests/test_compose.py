@@ -24,6 +24,7 @@ from digitseq.composing import (
     compose_bytes,
     compose_floats,
     compose_masks,
+    compose_plainly,
     ink_boxes,
     paste_row,
     resize_glyph,
@@ -167,6 +168,14 @@ def test_composing_is_what_the_oracle_says(case: Case) -> None:
     assert (memory[len(memory) - 64 * step :] == GUARD).all()
     assert (surrounded[:64] == 255).all() and (surrounded[-64:] == 255).all()
     assert all(np.array_equal(wanted[name], value) for name, value in before.items())
+
+
+@settings(max_examples=200)
+@given(cases())
+def test_composing_is_what_the_notebook_says_it_means(case: Case) -> None:
+    meant, found = compose_plainly(**case.arguments()), compose(**case.arguments())
+    assert meant.dtype == found.dtype
+    assert np.array_equal(meant, found)
 
 
 @given(cases(overlapping=True))
