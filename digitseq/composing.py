@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FULL', 'MAX_CELL', 'compose_plainly', 'resize_plainly', 'paste_row', 'paste', 'resize_glyph', 'paste_native',
-           'compose_bytes', 'compose_floats', 'compose_resized', 'compose_unchecked', 'compose', 'centred', 'ink_boxes',
-           'compose_masks']
+           'compose_bytes', 'compose_floats', 'compose_resized', 'compose_unchecked', 'checked_canvas', 'compose',
+           'centred', 'ink_boxes', 'compose_masks']
 
 # %% ../nbs/05_compose.ipynb #291cec37
 from importlib import import_module
@@ -214,16 +214,16 @@ def paste_native(
         if start >= 0:
             paste(canvas, base, height, width, glyphs, start, h, w, y, x)
 
-# %% ../nbs/05_compose.ipynb #4bfacc77
+# %% ../nbs/05_compose.ipynb #d92bab05
 FULL = np.float32(255)
 
-
+# %% ../nbs/05_compose.ipynb #fa592598
 @kernel
 def _invert(pixels: NDArray[np.uint8]) -> None:
     for k in range(len(pixels)):
         pixels[k] = np.uint8(255) - pixels[k]
 
-
+# %% ../nbs/05_compose.ipynb #a5a2bfe0
 @kernel
 def _lighten(pixels: NDArray[np.uint8], flip: np.uint8, out: NDArray[np.float32]) -> None:
     for k in range(len(pixels)):
@@ -359,8 +359,16 @@ def _checked_sizes(
         raise ValueError(f"sizes must be 1 to {MAX_CELL} pixels, got {used.min()} to {used.max()}")
     return np.ascontiguousarray(used, np.int32)
 
-# %% ../nbs/05_compose.ipynb #13fd4e62
-def _checked_canvas(out: Any, shape: tuple[int, int, int], dtype: str) -> NDArray[Any]:
+# %% ../nbs/05_compose.ipynb #70221c88
+def checked_canvas(
+    out: NDArray[Any] | None,  # where images shall go; None: a new array
+    shape: tuple[int, ...],  # (N, H, W)
+    dtype: str,  # "uint8" or "float32"
+) -> NDArray[Any]:
+    """Check an array that images shall be written to, or make one.
+
+    Raises ValueError if shape or type are others, or if it is not contiguous and writable.
+    """
     if dtype not in ("uint8", "float32"):
         raise ValueError(f'dtype must be "uint8" or "float32", got {dtype!r}')
     if out is None:
@@ -372,7 +380,7 @@ def _checked_canvas(out: Any, shape: tuple[int, int, int], dtype: str) -> NDArra
         raise ValueError("out must be contiguous and writable: pass a whole array")
     return out
 
-# %% ../nbs/05_compose.ipynb #888adbca
+# %% ../nbs/05_compose.ipynb #be1122df
 def compose(
     images: NDArray[np.uint8],  # glyphs, shape (n, h, w), ink 255 on 0
     positions: ArrayLike,  # which of them, shape (N, L); -1: none
@@ -396,7 +404,7 @@ def compose(
     cells, x = _checked_sizes(sizes, which), _checked_edges(left, "left", which.shape)
     if top is None:
         top = centred(images, cells, which.shape, shape[1])
-    y, canvas = _checked_edges(top, "top", which.shape), _checked_canvas(out, shape, dtype)
+    y, canvas = _checked_edges(top, "top", which.shape), checked_canvas(out, shape, dtype)
     compose_unchecked(images, which, x, y, cells, ink == "black", canvas)
     return canvas
 

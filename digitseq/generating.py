@@ -8,7 +8,7 @@ __all__ = ['Class', 'CHOICES', 'MAX_SIDE', 'MAX_LENGTH', 'MAX_PIXELS', 'SPEC_VER
            'Choices', 'Layout', 'Measured', 'Draws', 'Arrays', 'BatchSource', 'checked_indices', 'make_batch',
            'DigitSequences', 'sequence']
 
-# %% ../nbs/08_generate.ipynb #bc985a8b
+# %% ../nbs/08_generate.ipynb #3521bf2d
 import json
 import re
 from base64 import b64encode
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .composing import compose_masks, compose_unchecked, ink_boxes
+from .composing import checked_canvas, compose_masks, compose_unchecked, ink_boxes
 from digitseq.core import (
     PALETTE,
     Glyphs,
@@ -859,17 +859,6 @@ def _slices(count: int, threads: int) -> list[slice]:
     parts = max(1, min(threads, count // 64))
     return [slice(a, b) for a, b in pairwise(count * k // parts for k in range(parts + 1))]
 
-# %% ../nbs/08_generate.ipynb #d4544f74
-def _checked_out(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
-        found = f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}"
-        raise ValueError(f"out must be {dtype} {shape}, got {found}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError("out must be contiguous and writable: pass a whole array")
-    return out
-
 # %% ../nbs/08_generate.ipynb #d4bbb4f2
 def _in_threads(
     ds: "DigitSequences", numbers: NDArray[Any], override: Any, arrays: Arrays, images: NDArray[Any]
@@ -883,7 +872,7 @@ def _in_threads(
     with ThreadPoolExecutor(len(parts)) as pool:
         list(pool.map(work, parts))
 
-# %% ../nbs/08_generate.ipynb #c2ac6459
+# %% ../nbs/08_generate.ipynb #863c721b
 def make_batch(
     ds: "DigitSequences",
     indices: ArrayLike,  # numbers of samples, shape (N,); negative ones count from the end
@@ -897,7 +886,7 @@ def make_batch(
     numbers = checked_indices(indices, len(ds))
     shape = (len(numbers), ds.layout.height, ds.layout.width)
     arrays = _empty_arrays(len(numbers), ds.choices.longest, ds.layout.resized)
-    images = _checked_out(out, shape, ds.spec.dtype)
+    images = checked_canvas(out, shape, ds.spec.dtype)
 
     if ds.threads == 1 or len(numbers) < 128:
         _fill(ds, numbers, override, arrays)
