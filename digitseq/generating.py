@@ -713,7 +713,7 @@ class BatchSource:
     def _repr_html_(self) -> str:
         return _describe(self)
 
-# %% ../nbs/08_generate.ipynb #3f6b1a6b
+# %% ../nbs/08_generate.ipynb #5f08a8d7
 def checked_indices(
     indices: ArrayLike,  # numbers of samples, shape (N,); negative ones count from the end
     count: int,  # how many samples there are
@@ -725,6 +725,10 @@ def checked_indices(
     numbers = np.asarray(indices)
     if numbers.shape == (1,) and numbers.dtype == np.int64 and 0 <= numbers.item() < count:
         return numbers  # one sample at a time is the common case
+    if numbers.ndim == 1 and numbers.dtype == np.int64:
+        unsigned = numbers.view(np.uint64)  # in which a negative number is a huge one
+        if (unsigned < np.uint64(count)).all():
+            return numbers
     if numbers.dtype == object and all(isinstance(number, int) for number in numbers.flat):
         worst = max(numbers.flat, key=abs)
         raise IndexError(f"index {worst} is out of range for {count} samples")

@@ -371,7 +371,7 @@ def find_gap(
     first = offsets[k, budget]
     return count_at_most(word, thresholds[first : first + number])
 
-# %% ../nbs/04_space.ipynb #ed1932af
+# %% ../nbs/04_space.ipynb #ca135a63
 @kernel
 def draw_gaps(
     seed: np.uint64,  # the user's seed
@@ -392,9 +392,14 @@ def draw_gaps(
     Raises ValueError if the table was not made for this slack.
     """
     fill_words(seed, key, index, words)
-    span, rest = maximum - minimum, np.int64(slack)
-    budget = budget_of(slack, count, minimum, maximum)
-    out[count:] = 0
+    rest, out[count:] = np.int64(slack), 0
+    span, budget = maximum - minimum, budget_of(slack, count, minimum, maximum)
+    if fill == FREE and budget == count * span:  # everything fits
+        for j in range(count):
+            gap = bounded(words[j], np.uint64(span + 1), seed, key, index, np.uint64(j))
+            out[j] = minimum + gap
+            rest -= minimum + gap
+        return rest
     for j in range(count):
         low, high, even = gap_choices(count - j, span, budget, fill)
         if fill == EQUAL:
