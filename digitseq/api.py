@@ -583,7 +583,7 @@ def keras_options(
     for name, value in given.items():
         option = OWN_SPELLINGS.get(name, name)
         if option not in known:
-            hint = nearest_name(name, [*known, *OWN_SPELLINGS])
+            hint = nearest_name(name, ["num_of_data_to_save", *known, *OWN_SPELLINGS])
             raise TypeError(f"augment_dataset has no option {name!r}: {hint}")
         if option in options:
             other = next(own for own, theirs in OWN_SPELLINGS.items() if theirs == option)
