@@ -221,6 +221,17 @@ def test_augmented_digits_are_the_digits_augmented(little: dict[str, NDArray[Any
         assert abs(error).max() < 0.51
 
 
+@pytest.mark.parametrize("own", ["f_center", "f_std_normalization", "zca_whitening"])
+def test_statistics_are_those_of_all_digits(little: dict[str, NDArray[Any]], own: str) -> None:
+    still = dict.fromkeys(("rotation_range", "width_shift_range", "height_shift_range"), 0)
+    options = {own: True, "zca_epsilon": 1.0}
+    made = SeqGen().augment_dataset(60, **still, shear_range=0, **options)
+    aug = Augment(**{OWN_SPELLINGS.get(own, own): True}, rescale=1 / 255, zca_epsilon=1.0)
+    wanted = aug.fit(little["images"]).standardize(little["images"][shuffled_rounds(0, 60, 60, 0)])
+    assert np.allclose(made.images, wanted, atol=1e-5)
+    assert abs(made.images.mean()) < 1e-4  # of all digits, each once
+
+
 @pytest.mark.parametrize(
     ("length", "width", "cell"), [(1, 40, 28), (4, 200, 28), (5, 150, 28), (10, 200, 15)]
 )
