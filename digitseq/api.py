@@ -578,7 +578,8 @@ def keras_options(
 
     Raises TypeError if there is no such option, or if one is given in both spellings.
     """
-    known = [item.name for item in fields(Augment) if item.name not in ("data_format", "dtype")]
+    unfit = ("data_format", "dtype")  # these digits have no channels, and the archives a type
+    known = [item.name for item in fields(Augment) if item.init and item.name not in unfit]
     options: dict[str, Any] = {}
     for name, value in given.items():
         option = OWN_SPELLINGS.get(name, name)
@@ -600,9 +601,9 @@ def shuffled_rounds(
 ) -> NDArray[np.int64]:  # shape (many,), 0 to size - 1
     """Go through a set again and again, each time in another order."""
     where, order = (np.uint64(seed), stream_key("all", "order")), []
-    begin = start - start % size
+    begin, words = start - start % size, np.empty(size, np.uint64)
     for first in range(begin, start + many, size):
-        words = hash_words(np.arange(first, first + size, dtype=np.uint64), *where)
+        hash_words(np.arange(first, first + size, dtype=np.uint64), *where, words)
         order.append(np.argsort(words, kind="stable"))
     return np.concatenate(order)[start - begin :][:many]
 
