@@ -464,6 +464,11 @@ class Settings:
     image_width: int
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith(("_dir", "_path", "_images")) and not isinstance(
+                value, (str, os.PathLike)
+            ):
+                raise ValueError(f"{name} must be a path, got {value!r}")
         for name in ("image_height", "image_width"):
             as_integer(getattr(self, name), name, 8, MAX_LENGTH)
         _limits(self.spacing_range, int(self.image_width))

@@ -524,6 +524,7 @@ def test_a_path_is_made_of_folder_and_file() -> None:
         ({"gen_dataset_name": "a/b"}, ValueError, "gen_dataset_name must be a short name"),
         ({"gen_dataset_name": "..\\b"}, ValueError, "gen_dataset_name must be a short name"),
         ({"augmented_keras_gen_data": ""}, ValueError, "augmented_keras_gen_data must be a short"),
+        ({"image_save_dir": 3}, ValueError, "image_save_dir must be a path, got 3"),
         ({"image_height": 7}, ValueError, "image_height must be at least 8, got 7"),
         ({"image_width": "28"}, ValueError, "image_width must be an integer, got '28'"),
         ({"spacing_range": (0, 10)}, ValueError, r"range of gaps must be .* got \(0, 10\)"),
