@@ -387,6 +387,31 @@ def test_far_from_every_edge_fast_is_exact_to_the_last_bits(
     assert error <= 5e-7
 
 
+@pytest.mark.parametrize("mode", ["nearest", "constant"])
+@pytest.mark.parametrize("order", [1, 0])
+def test_all_that_is_not_background_is_computed(mode: str, order: int) -> None:
+    """Full ink away from the edges, enlarged, turned, slanted: to miss a border would be seen."""
+    rng, n = np.random.default_rng(25), 300
+    for h, w in ((3, 3), (8, 8), (9, 20), (28, 28), (30, 5)):
+        images = np.zeros((n, h, w), np.float32)
+        for image in images:
+            y0, x0 = rng.integers(1, (h - 1, w - 1))
+            y1, x1 = rng.integers((y0, x0), (h - 1, w - 1)) + 1
+            image[y0:y1, x0:x1] = 1
+        params = {
+            "theta": rng.choice([0, 1], n) * rng.uniform(-200, 200, n),
+            "tx": rng.uniform(-0.5, 0.5, n) * w,
+            "ty": rng.uniform(-0.5, 0.5, n) * h,
+            "shear": rng.choice([0, 1], n) * rng.uniform(-70, 70, n),
+            "zx": rng.choice([-1, 1], n) * 10 ** rng.uniform(-1.7, 0.3, n),
+            "zy": rng.choice([-1, 1], n) * 10 ** rng.uniform(-1.7, 0.3, n),
+        }
+        aug = Augment(fill_mode=mode, interpolation_order=order)
+        fast, exact = aug.apply(images, params), aug.apply(images, params, exact=True)
+        assert np.abs(fast - exact).max() <= (5e-7 if order else 0)
+        assert exact.any(axis=(1, 2)).mean() > 0.4
+
+
 @modes
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("order", [1, 0])

@@ -347,6 +347,18 @@ def test_standardizing_is_that_of_keras(flags: tuple[bool, ...]) -> None:
                 assert np.allclose(again, found[..., 0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("which", ["featurewise", "samplewise"])
+def test_faint_images_are_divided_as_in_keras(which: str) -> None:
+    """What is added to a deviation, lest one divides by nothing, is seen where there is little."""
+    images = np.random.default_rng(0).random((20, 5, 6, 1), np.float32) * np.float32(1e-6)
+    settings = {f"{which}_std_normalization": True}
+    ours, theirs = Augment(**settings).fit(images), generator(**settings)
+    theirs.fit(images)
+    expected = np.stack([theirs.standardize(image.copy()) for image in images])
+    assert expected.std() < 0.3
+    assert np.allclose(ours.standardize(images), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_learning_from_augmented_images_is_that_of_keras() -> None:
     """Keras is handed the numbers that were drawn here, image after image, round after round."""
     images = load_sample().images[::100, 4:24, 4:24, None] / np.float32(255)
