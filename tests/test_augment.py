@@ -409,7 +409,7 @@ def test_all_that_is_not_background_is_computed(mode: str, order: int) -> None:
         aug = Augment(fill_mode=mode, interpolation_order=order)
         fast, exact = aug.apply(images, params), aug.apply(images, params, exact=True)
         assert np.abs(fast - exact).max() <= (5e-7 if order else 0)
-        assert exact.any(axis=(1, 2)).mean() > 0.4
+        assert exact.any(axis=(1, 2)).mean() > 0.2
 
 
 @modes
