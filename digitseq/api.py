@@ -441,7 +441,8 @@ def _write_pictures(
 
 # %% ../nbs/13_api.ipynb #b2afb517
 def _write_archive(path: Path, images: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-    write_newest(path, npz_bytes({"arr_0": images, "arr_1": labels}, compress=True))
+    rows: NDArray[Any] = labels.reshape(len(images), -1)
+    write_newest(path, npz_bytes({"arr_0": images, "arr_1": rows}, compress=True))
     log.info("%d images are in %s", len(images), path)
 
 # %% ../nbs/13_api.ipynb #cb918b80
@@ -745,6 +746,7 @@ def read_augmented(
     arrays = read_npz(path)
     images, labels = (arrays.get(name, np.empty(0)) for name in ("arr_0", "arr_1"))
     images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
+    labels = labels[:, 0] if labels.shape == (len(images), 1) else labels
     if images.ndim != 3 or not images.size or images.dtype.kind not in "fiu":
         raise ValueError(f"{path} must hold images (n, h, w) as arr_0, got {images.shape}")
     if not np.isfinite(images).all():
