@@ -392,7 +392,7 @@ def test_at_ordinary_sizes_fast_is_exact_within_a_tenth_of_the_contract(
 )
 def test_large_pictures_keep_the_contract(size: tuple[int, int]) -> None:
     """A small error at each step along a row adds up; black and white pixels show most of it."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(4)
     images = (rng.random((40, *size)) < 0.5).astype(np.float32)
     params = {
         "theta": rng.uniform(-3, 3, 40),
