@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from timing import LEAST_ROUNDS, Line, Times, interleave, report_record, report_table, times_table
 
-from digitseq.composing import compose_bytes, compose_floats
+from digitseq.composing import compose_unchecked
 from digitseq.loading import load_sample
 
 LENGTH, WIDTH, SIDE, BATCH, MAX_GAP = 4, 200, 28, 256, 10
@@ -37,12 +37,11 @@ def composing(images: NDArray[np.uint8], places: list[Places], dtype: str) -> Ca
     """Compose one batch after the other with the kernel of this type."""
     out = np.empty((BATCH, SIDE, WIDTH), dtype)
     top, rounds = np.zeros((BATCH, LENGTH), np.int64), [0]
-    work = compose_bytes if dtype == "uint8" else compose_floats
 
     def work_once() -> None:
         rounds[0] += 1
         positions, left = places[rounds[0] % len(places)]
-        work(images, positions, left, top, False, out)
+        compose_unchecked(images, positions, left, top, None, False, out)
 
     return work_once
 

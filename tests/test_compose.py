@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 from digitseq import composing
 from digitseq.composing import (
     compose,
-    compose_bytes,
-    compose_floats,
     compose_masks,
     compose_plainly,
+    compose_unchecked,
     ink_boxes,
     paste_row,
     resize_glyph,
@@ -324,16 +323,16 @@ def test_threads_on_neighbouring_slices_leave_each_other_alone() -> None:
     images = rng.integers(0, 256, (9, 28, 28)).astype(np.uint8)
     positions = rng.integers(0, 9, (64, 6))
     left, top = rng.integers(-20, 90, (64, 6)), rng.integers(-9, 9, (64, 6))
-    for work, dtype in ((compose_bytes, np.uint8), (compose_floats, np.float32)):
+    for dtype in (np.uint8, np.float32):
         alone = np.empty((64, 29, 93), dtype)
-        work(images, positions, left, top, True, alone)
+        compose_unchecked(images, positions, left, top, None, True, alone)
         for cut in (1, 31, 32, 63):
             together, gate = np.empty_like(alone), Barrier(2)
 
             def share(part: slice) -> None:
                 gate.wait()  # noqa: B023
                 places = [array[part] for array in (positions, left, top)]
-                work(images, *places, True, together[part])  # noqa: B023
+                compose_unchecked(images, *places, None, True, together[part])  # noqa: B023
 
             with ThreadPoolExecutor(2) as pool:
                 list(pool.map(share, (slice(0, cut), slice(cut, 64))))

@@ -772,7 +772,8 @@ def exercise(core):
         int(core.bounded(word, limit, u64(1), key, u64(2), u64(value)))
         for word in edges for limit in limits for value in (0, 2**32 - 1)
     ]
-    hashed = core.hash_words(np.array(edges, u64), u64(3), key)
+    hashed = np.zeros(len(edges), u64)
+    core.hash_words(np.array(edges, u64), u64(3), key, hashed)
     found["unit_float"] = [float(core.unit_float(word)).hex() for word in edges]
     found["hash_words"] = [str(hashed.dtype), hashed.tolist()]
     return found

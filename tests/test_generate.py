@@ -917,7 +917,14 @@ BAD_SPECS: list[tuple[dict[str, Any], str]] = [
     ({"digits": "1234567890"}, "digits must be ten weights"),
     ({"digits": dict.fromkeys(range(10), 1)}, "digits must be ten weights"),
     ({"digits": np.ones((10, 1))}, "digits must be"),
-    ({"augment": {}}, "augment must be None in this version, got {}"),
+    ({"augment": 3}, 'augment must be an Augment, settings by name, or "default", got 3'),
+    (
+        {"augment": "defualt"},
+        "augment must be one of default, got 'defualt': did you mean 'default'",
+    ),
+    ({"augment": {"rotation": 3}}, "augment has no 'rotation': did you mean 'rotation_range'"),
+    ({"augment": {"rescale": 2}}, "rescale has no place in a spec"),
+    ({"augment": {"cval": 256}}, "cval must be 0 to 255 in a spec, got 256"),
     ({"page": "form"}, "page must be None in this version, got 'form'"),
 ]
 
