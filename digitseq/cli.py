@@ -95,6 +95,9 @@ def _typed_spec(typed: dict[str, Any]) -> SequenceSpec:
             wishes[name] = _pair(typed[name], f"--{name}")
     if "text" in typed:
         wishes |= {"texts": tuple(typed["text"]), "length": wishes.get("length")}
+    if "augment" in typed:
+        named = typed["augment"] == "default"
+        wishes["augment"] = "default" if named else _object(Path(typed["augment"]), "--augment")
     base = _object(typed["spec"], "--spec") if "spec" in typed else {}
     return SequenceSpec.from_dict(base | wishes)
 
@@ -240,6 +243,7 @@ def generate(
     writer: Annotated[str | None, typer.Option(help="same: one hand per sequence")] = None,
     ink: Annotated[str | None, typer.Option(help="white or black [white]")] = None,
     dtype: Annotated[str | None, typer.Option(help="uint8 or float32 [uint8]")] = None,
+    augment: Annotated[str | None, typer.Option(help="default, or a JSON file")] = None,
     seed: Annotated[int | None, typer.Option(help="0 to 2**64 - 1 [0]")] = None,
     spec: Annotated[Path | None, typer.Option(help="JSON file with such fields")] = None,
     recipe: Annotated[Path | None, typer.Option(help="recipe.json, instead of all")] = None,
