@@ -230,7 +230,7 @@ def main() -> None:
     print("", times_table(times, "augmented batch uint8"), sep="\n")
     if wishes.out:
         record = report_record("Augment", lines, [times], versions)
-        record["left out"] = missing
+        record |= {"sequences in a batch": BATCH, "left out": missing}
         wishes.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
