@@ -51,7 +51,7 @@ POOL = 4 * DIGITS  # so that a flow gives whole batches only
 ZOOMS = {"zoom 0.1": RANGES, "no zoom": {**RANGES, "zoom_range": 0.0}}
 OPERATION, COMPILED = "TensorFlow's operation", "TensorFlow, compiled by XLA"
 WAYS = {  # what it is called, how it is made, what it needs and where that comes from
-    "Keras and np.hstack": (KerasScript, "keras", "tensorflow"),
+    "Keras and np.hstack": (KerasScript, "tensorflow.keras", "tensorflow"),
     "cv2.warpAffine": (OpenCV, "cv2", "opencv-python-headless"),
     OPERATION: (OperationGraph, "tensorflow", "tensorflow"),
     COMPILED: (CompiledGraph, "tensorflow", "tensorflow"),
@@ -78,7 +78,7 @@ def find_libraries() -> tuple[dict[str, str], list[str]]:
     versions, missing = {}, []
     for name, (_, library, package) in WAYS.items():
         try:
-            versions[library] = import_module(library).__version__
+            versions[library.split(".")[-1]] = import_module(library).__version__
         except ImportError:
             missing.append(name)
             print(f"left out: {name}, as there is no {library}: pip install {package}")
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     wishes = parser.parse_args()
     glyphs, (versions, missing) = some_glyphs(), find_libraries()
-    ways = {
+    ways: dict[str, Any] = {
         f"{name} {dtype}": make(glyphs, dtype)
         for name, (make, *_) in WAYS.items()
         for dtype in DTYPES

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from digitseq.core import Glyphs
 
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # both are read when TensorFlow is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 LENGTH, WIDTH, SIDE, BATCH, MAX_GAP = 4, 200, 28, 256, 10
 RANGES: dict[str, Any] = {
     "rotation_range": 10,
@@ -323,9 +326,7 @@ class CompiledGraph(Graph):
 
 
 def tensorflow() -> Any:
-    """Import TensorFlow, with one thread and without a GPU."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    """Import TensorFlow, with one thread."""
     import tensorflow as tf
 
     if tf.config.threading.get_intra_op_parallelism_threads() != 1:  # then nothing has run yet
