@@ -741,11 +741,9 @@ def test_absurd_numbers_are_refused_or_do_no_harm() -> None:
 def test_the_exact_loop_writes_its_picture_and_nothing_else() -> None:
     rng = np.random.default_rng(10)
     for h, w in ((1, 1), (3, 8), (9, 4)):
-        surrounded = np.full((h + 6, w + 6), 77, np.float32)
-        memory = np.full(h * w + 128, 77, np.float32)
-        out = memory[64:-64].reshape(h, w)
-        surrounded[3:-3, 3:-3] = rng.random((h, w))
-        image = surrounded[3:-3, 3:-3]  # a value read outside would be seen
+        surrounded, memory = np.full((2, h * w + 128), 77, np.float32)
+        image, out = (array[64:-64].reshape(h, w) for array in (surrounded, memory))
+        image[:] = rng.random((h, w))  # a value read outside would be seen
         for params in ({"tx": 1e5}, {"theta": 77.0}, {"ty": -3, "zx": 9}, {"zy": 0.01}):
             rest = dict.fromkeys(FACTORS[:4], 0.0) | {"zx": 1.0, "zy": 1.0} | params
             m = keras_matrix(**rest, h=h, w=w)
