@@ -18,6 +18,7 @@ from statistics import median, quantiles
 from typing import Any
 
 LEAST_ROUNDS = 9
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ def interleave(
     return Times(found)
 
 
-def machine() -> dict[str, str]:
-    """Say where and with what this was measured."""
+def machine(others: Mapping[str, str] = NONE) -> dict[str, str]:
+    """Say where and with what this was measured; `others` are versions of what else was used."""
     versions = [f"{name} {version(name)}" for name in ("numpy", "numba", "llvmlite")]
+    versions += [f"{name} {number}" for name, number in others.items()]
     return {
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "CPU": processor(),
@@ -134,20 +136,22 @@ def times_table(times: Times, reference: str) -> str:
     return "\n".join(rows)
 
 
-def report_table(title: str, lines: Sequence[Line]) -> str:
+def report_table(title: str, lines: Sequence[Line], others: Mapping[str, str] = NONE) -> str:
     """Write a report as a Markdown table, with the machine above it."""
-    told = [f"- {name}: {value}" for name, value in machine().items()]
+    told = [f"- {name}: {value}" for name, value in machine(others).items()]
     rows = ["| what | measured | wanted | |", "|---|--:|--:|---|"]
     rows += ["| " + " | ".join(line.cells) + " |" for line in lines]
     return "\n".join([f"## {title}", "", *told, "", *rows])
 
 
-def report_record(title: str, lines: Sequence[Line], times: Sequence[Times]) -> dict[str, Any]:
+def report_record(
+    title: str, lines: Sequence[Line], times: Sequence[Times], others: Mapping[str, str] = NONE
+) -> dict[str, Any]:
     """Give a report as plain values, for a JSON file."""
     names = ("what", "value", "unit", "limit", "at_least", "verdict")
     return {
         "title": title,
-        **machine(),
+        **machine(others),
         "lines": [{name: getattr(line, name) for name in names} for line in lines],
         "rounds": [{name: list(values) for name, values in one.rounds.items()} for one in times],
     }
