@@ -780,7 +780,7 @@ def test_threads_leave_each_other_alone() -> None:
 
 
 WITHOUT_NUMBA = """
-import hashlib, sys
+import hashlib, itertools, sys
 if sys.argv[1] == "hide":
     sys.modules["numba"] = None
 import numpy as np
@@ -829,6 +829,12 @@ for case in range(200):
     found.append(repr([float(v) for v in (*turn(x * 9), *affine(x, 1.5, x, 9.0, 0.7, x, 9, 4))]))
     found.append(repr([float(fold(x, 5, mode)) for mode in (0, 2, 3)]))
     print(case, *found)
+for blank, mode, order in itertools.product((0, 200), FILL_MODES, (0, 1)):
+    images = np.full((1, 1, 2), blank, np.uint8)
+    aug = Augment(fill_mode=mode, interpolation_order=order)
+    for exact in (False, True):
+        far = [{"zx": zoom, "zy": zoom} for zoom in (1e3, -1e5, 1e9)]
+        print(*(told(aug.apply(images, params, exact=exact)) for params in far))
 """
 
 
@@ -836,7 +842,7 @@ def test_without_numba_everything_is_the_same() -> None:
     shown, hidden = (run_script(WITHOUT_NUMBA, mode) for mode in ("show", "hide"))
     assert shown.returncode == 0, shown.stderr
     assert hidden.returncode == 0, hidden.stderr
-    assert shown.stdout.count("\n") == 200
+    assert shown.stdout.count("\n") == 200 + 2 * 4 * 2 * 2
     for here, there in zip(shown.stdout.splitlines(), hidden.stdout.splitlines(), strict=True):
         assert here == there
 
