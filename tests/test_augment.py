@@ -741,11 +741,9 @@ def test_absurd_numbers_are_refused_or_do_no_harm() -> None:
 def test_the_exact_loop_writes_its_picture_and_nothing_else() -> None:
     rng = np.random.default_rng(10)
     for h, w in ((1, 1), (3, 8), (9, 4)):
-        surrounded = np.full((h + 6, w + 6), 77, np.float32)
-        memory = np.full(h * w + 128, 77, np.float32)
-        out = memory[64:-64].reshape(h, w)
-        surrounded[3:-3, 3:-3] = rng.random((h, w))
-        image = surrounded[3:-3, 3:-3]  # a value read outside would be seen
+        surrounded, memory = np.full((2, h * w + 128), 77, np.float32)
+        image, out = (array[64:-64].reshape(h, w) for array in (surrounded, memory))
+        image[:] = rng.random((h, w))  # a value read outside would be seen
         for params in ({"tx": 1e5}, {"theta": 77.0}, {"ty": -3, "zx": 9}, {"zy": 0.01}):
             rest = dict.fromkeys(FACTORS[:4], 0.0) | {"zx": 1.0, "zy": 1.0} | params
             m = keras_matrix(**rest, h=h, w=w)
@@ -782,7 +780,7 @@ def test_threads_leave_each_other_alone() -> None:
 
 
 WITHOUT_NUMBA = """
-import hashlib, sys
+import hashlib, itertools, sys
 if sys.argv[1] == "hide":
     sys.modules["numba"] = None
 import numpy as np
@@ -831,6 +829,12 @@ for case in range(200):
     found.append(repr([float(v) for v in (*turn(x * 9), *affine(x, 1.5, x, 9.0, 0.7, x, 9, 4))]))
     found.append(repr([float(fold(x, 5, mode)) for mode in (0, 2, 3)]))
     print(case, *found)
+for blank, mode, order in itertools.product((0, 200), FILL_MODES, (0, 1)):
+    images = np.full((1, 1, 2), blank, np.uint8)
+    aug = Augment(fill_mode=mode, interpolation_order=order)
+    for exact in (False, True):
+        far = [{"zx": zoom, "zy": zoom} for zoom in (1e3, -1e5, 1e9)]
+        print(*(told(aug.apply(images, params, exact=exact)) for params in far))
 """
 
 
@@ -838,7 +842,7 @@ def test_without_numba_everything_is_the_same() -> None:
     shown, hidden = (run_script(WITHOUT_NUMBA, mode) for mode in ("show", "hide"))
     assert shown.returncode == 0, shown.stderr
     assert hidden.returncode == 0, hidden.stderr
-    assert shown.stdout.count("\n") == 200
+    assert shown.stdout.count("\n") == 200 + 2 * 4 * 2 * 2
     for here, there in zip(shown.stdout.splitlines(), hidden.stdout.splitlines(), strict=True):
         assert here == there
 
