@@ -40,6 +40,7 @@ from digitseq.core import (
     as_bytes,
     as_integer,
     atomic_write,
+    batch_rows,
     contact_sheet,
     nearest_name,
     npz_bytes,
@@ -140,23 +141,11 @@ def _picture_name(index: int, text: str, total: int) -> str:
     name = f"{index:09d}_{text[:50]}.png"
     return name if total <= 10_000 else f"{index // 1000:05d}/{name}"
 
-# %% ../nbs/09_save.ipynb #9562ec0f
-def _rows(batch: SequenceBatch) -> Iterator[dict[str, Any]]:
-    """Describe each sample of a batch in plain values, without padding."""
-    names = ("sources", "boxes", "cells")
-    columns = {name: getattr(batch, name).tolist() for name in (*names, "gaps", "widths")}
-    factors = {name: values.tolist() for name, values in batch.factors.items()}
-    for k, text in enumerate(batch.texts):
-        row = {"text": text, "width": columns["widths"][k]}
-        row |= {name: columns[name][k][: len(text)] for name in names}
-        row["gaps"] = columns["gaps"][k][: len(text) - 1]
-        yield row | {"factors": {name: values[k] for name, values in factors.items()}}
-
 # %% ../nbs/09_save.ipynb #1571ad06
 def _write_png(out: Path, shard: _Shard, batch: SequenceBatch) -> dict[str, Any]:
     """Write a shard as pictures and their list; gives the size and the SHA-256 of the list."""
     images, lines = as_bytes(batch.images), []
-    for k, row in enumerate(_rows(batch)):
+    for k, row in enumerate(batch_rows(batch)):
         name = _picture_name(shard.start + k, row["text"], shard.total)
         path = out / shard.split / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -584,7 +573,7 @@ def _stale(out: Path, recipe: Mapping[str, Any], overwrite: bool) -> list[str]:
 def _estimate(ds: DigitSequences, format: str) -> int:
     """Estimate the room on the disk that a split needs, in bytes."""
     few = ds.batch(np.arange(0, len(ds), max(1, len(ds) // 32))[:32])
-    rows = sum(len(json.dumps(row)) for row in _rows(few))
+    rows = sum(len(json.dumps(row)) for row in batch_rows(few))
     if format == "npz":
         return sum(int(getattr(few, name).nbytes) for name in _FIELDS) * len(ds) // len(few)
     blocks = sum(-(-len(encode_png(image)) // 4096) for image in as_bytes(few.images))

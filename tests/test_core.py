@@ -776,6 +776,12 @@ def exercise(core):
     core.hash_words(np.array(edges, u64), u64(3), key, hashed)
     found["unit_float"] = [float(core.unit_float(word)).hex() for word in edges]
     found["hash_words"] = [str(hashed.dtype), hashed.tolist()]
+    sizes = (1, 61, 1000, 10**18, 2**62)
+    found["_whole_root"] = [int(core._whole_root(u64(size))) for size in sizes]
+    found["_shuffle_once"] = [
+        int(core._shuffle_once(u64(number), u64(8), u64(1), key)) for number in range(64)
+    ]
+    found["permute"] = [core.permute(size - 1, size, u64(1), key) for size in sizes]
     return found
 '''
 HIDDEN = """

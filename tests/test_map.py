@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from digitseq import mapping
-from digitseq.core import Glyphs, stream_key, weight_thresholds
+from digitseq.core import Glyphs, permute, stream_key, weight_thresholds
 from digitseq.mapping import (
     LabelMap,
     check_classes,
@@ -28,7 +28,6 @@ from digitseq.mapping import (
     draw_writer,
     label_map,
     parse_digits,
-    permute,
     texts_table,
     unique_capacity,
 )
@@ -571,7 +570,7 @@ if sys.argv[1] == "hide":
     sys.modules["numba"] = None
 import numpy as np
 from digitseq import mapping
-from digitseq.core import Glyphs, stream_key, weight_thresholds
+from digitseq.core import Glyphs, permute, stream_key, weight_thresholds
 
 assert hasattr(mapping.draw_unique, "py_func") == (sys.argv[1] == "show")
 n, u64 = 60, np.uint64
@@ -598,7 +597,7 @@ for i in range(60):
             table = (one.order, one.starts, one.chances)
             mapping.draw_glyphs(*who, digits, length, rank, *table, words, positions)
             found.append([rank, str(positions.dtype), positions.tolist()])
-    numbers = [mapping.permute(i, size, *who[:2]) for size in (61, 1000, 10**18, 2**62)]
+    numbers = [permute(i, size, *who[:2]) for size in (61, 1000, 10**18, 2**62)]
     texts = [mapping.draw_unique(*who, *lengths, row) for lengths in ((1, 30), (19, 30), (5, 8))]
     found.append([numbers, texts, row.tolist(), type(length).__name__])
 print(json.dumps(found))

@@ -84,7 +84,9 @@ def test_import_is_light() -> None:
     heavy = (
         "tensorflow",
         "matplotlib",
+        "keras",
         "pandas",
+        "datasets",
         "ipywidgets",
         "numba",
         "mlxtend",
@@ -97,7 +99,7 @@ def test_import_is_light() -> None:
 
 
 def test_using_a_name_loads_no_framework() -> None:
-    heavy = ("tensorflow", "matplotlib", "pandas", "ipywidgets")
+    heavy = ("tensorflow", "keras", "matplotlib", "pandas", "datasets", "ipywidgets")
     code = f"import sys; from digitseq import *; print([n for n in {heavy} if n in sys.modules])"
     done = python("-c", code)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
