@@ -17,19 +17,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 # %% ../nbs/15_package.ipynb #ac054eb6
-_HOMES = {
+_STEPS = {
     "Augment": "augmenting",
-    "DigitSequences": "generating",
     "Glyphs": "core",
-    "Report": "saving",
     "Sample": "core",
-    "SavedSequences": "saving",
     "SequenceBatch": "core",
-    "SequenceSpec": "generating",
     "compose": "composing",
     "contact_sheet": "core",
     "download_mnist": "loading",
-    "load": "saving",
     "load_arrays": "loading",
     "load_folder": "loading",
     "load_idx": "loading",
@@ -37,12 +32,24 @@ _HOMES = {
     "load_sample": "loading",
     "normalize": "normalizing",
     "read_idx": "loading",
-    "save": "saving",
-    "sequence": "generating",
     "to_float32": "normalizing",
     "to_uint8": "normalizing",
+}
+
+# %% ../nbs/15_package.ipynb #66adcedb
+_BUILT = {
+    "DigitSequences": "generating",
+    "Report": "saving",
+    "SavedSequences": "saving",
+    "SequenceSpec": "generating",
+    "load": "saving",
+    "save": "saving",
+    "sequence": "generating",
     "verify": "saving",
 }
+
+# %% ../nbs/15_package.ipynb #9ac47c09
+_HOMES = _STEPS | _BUILT
 
 # %% ../nbs/15_package.ipynb #bfde8a6f
 if TYPE_CHECKING:
