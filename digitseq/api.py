@@ -302,7 +302,7 @@ def _sequences(
     wishes: dict[str, Any] = {"spacing": _limits(spacing_range, digit), "overflow": "shrink"}
     spec = SequenceSpec(ENDLESS, length, width, height, seed=seed, **wishes)
     ds = DigitSequences(glyphs, spec)
-    _warn_of_shrinking(length, ds.layout.width, digit, int(ds.layout.cells[length, 2]))
+    _warn_of_shrinking(length, ds.layout.width, digit, int(ds.layout.cells[length, 0]))
     return ds
 
 # %% ../nbs/13_api.ipynb #9c040e3e
