@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Entry', 'Data', 'WORK', 'LOCK', 'Folder', 'LocalFolder', 'RemoteFolder', 'open_folder', 'is_shared']
 
-# %% ../nbs/09_keep.ipynb #08999729
+# %% ../nbs/09_keep.ipynb #43290644
 import errno
 import hashlib
 import os
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from .core import atomic_write, import_extra
 
-# %% ../nbs/09_keep.ipynb #1c655c2d
+# %% ../nbs/09_keep.ipynb #a9251eef
 Entry = dict[str, Any]  # of a file: its "size" in bytes and its "sha256"
 Data = bytes | Iterable[bytes]  # all that shall be in a file, whole or in pieces
 
@@ -29,8 +29,8 @@ class Folder(ABC):
     """A place for files, which are known by their names in it."""
 
     @abstractmethod
-    def files(self) -> list[str]:
-        """List all there is, in order."""
+    def walk(self) -> Iterator[str]:
+        """Go through the names of all there is."""
 
     @abstractmethod
     def size(self, name: str) -> int | None:
@@ -56,6 +56,14 @@ class Folder(ABC):
     def check_room(self, needed: int) -> None:
         """Check that so many bytes can be written, what is there included; OSError if not."""
 
+    def absolute(self) -> "Folder":
+        """Give the same folder for those who stand elsewhere."""
+        return self
+
+    def files(self) -> list[str]:
+        """List all there is, in order."""
+        return sorted(self.walk())
+
     def read(self, name: str) -> bytes:
         """Read a whole file; FileNotFoundError if there is none."""
         with self.open(name) as file:
@@ -66,7 +74,7 @@ class Folder(ABC):
         with self.open(name) as file:
             return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
-# %% ../nbs/09_keep.ipynb #46a83ed5
+# %% ../nbs/09_keep.ipynb #d77e617a
 WORK = ".digitseq"  # a folder in the folder, for what only this package reads
 LOCK = f"{WORK}/lock"
 
@@ -80,12 +88,14 @@ class LocalFolder(Folder):
     def __str__(self) -> str:
         return str(self.path)
 
-    def files(self) -> list[str]:
-        return sorted(
-            (Path(folder).relative_to(self.path) / name).as_posix()
-            for folder, _, names in os.walk(self.path)
-            for name in names
-        )
+    def absolute(self) -> "Folder":
+        return LocalFolder(self.path.absolute())
+
+    def walk(self) -> Iterator[str]:
+        for place, below, names in os.walk(self.path):
+            below.sort()
+            start = Path(place).relative_to(self.path)
+            yield from ((start / name).as_posix() for name in sorted(names))
 
     def size(self, name: str) -> int | None:
         path = self.path / name
@@ -110,7 +120,7 @@ class LocalFolder(Folder):
     def check_room(self, needed: int) -> None:
         _check_disk(self, needed)
 
-# %% ../nbs/09_keep.ipynb #a0831723
+# %% ../nbs/09_keep.ipynb #ae12f79c
 def _remove_here(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         (folder / name).unlink(missing_ok=True)
@@ -118,7 +128,7 @@ def _remove_here(folder: Path, names: Iterable[str]) -> None:
             for place in (folder / name).relative_to(folder).parents[:-1]:
                 (folder / place).rmdir()
 
-# %% ../nbs/09_keep.ipynb #5b468b44
+# %% ../nbs/09_keep.ipynb #22de2452
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
@@ -134,7 +144,7 @@ def _locked(folder: Path) -> Iterator[None]:
     with suppress(OSError):
         (folder / WORK).rmdir()
 
-# %% ../nbs/09_keep.ipynb #9d65c2d2
+# %% ../nbs/09_keep.ipynb #8c7bcf73
 def _check_disk(folder: LocalFolder, needed: int) -> None:
     out = folder.path
     place = next(path for path in (out, *out.absolute().parents) if path.is_dir())
@@ -152,7 +162,7 @@ def _check_disk(folder: LocalFolder, needed: int) -> None:
             " ask for fewer samples, or name a folder on another disk",
         )
 
-# %% ../nbs/09_keep.ipynb #67f76aa6
+# %% ../nbs/09_keep.ipynb #19643e22
 @dataclass(frozen=True)
 class RemoteFolder(Folder):
     """A folder that is reached through fsspec."""
@@ -167,12 +177,11 @@ class RemoteFolder(Folder):
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
-    def files(self) -> list[str]:
+    def walk(self) -> Iterator[str]:
         self.fs.invalidate_cache()
         with suppress(FileNotFoundError):
-            found = self.fs.find(self.root)
-            return sorted(path[len(self.root) :].lstrip("/") for path in found)
-        return []
+            for path in self.fs.find(self.root):
+                yield path[len(self.root) :].lstrip("/")
 
     def size(self, name: str) -> int | None:
         self.fs.invalidate_cache()
@@ -200,7 +209,7 @@ class RemoteFolder(Folder):
     def check_room(self, needed: int) -> None:
         pass  # a bucket has no bottom
 
-# %% ../nbs/09_keep.ipynb #c2bb7d1d
+# %% ../nbs/09_keep.ipynb #fbdfedc2
 def _send(folder: RemoteFolder, path: str, pieces: Iterable[bytes]) -> Entry:
     digest, size, fs = hashlib.sha256(), 0, folder.fs
     fs.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -216,7 +225,7 @@ def _send(folder: RemoteFolder, path: str, pieces: Iterable[bytes]) -> Entry:
         raise
     return {"size": size, "sha256": digest.hexdigest()}
 
-# %% ../nbs/09_keep.ipynb #534f1183
+# %% ../nbs/09_keep.ipynb #93bfa214
 def open_folder(
     out: str | Path | Folder,  # a path, or an address that fsspec knows; it need not exist
 ) -> Folder:
@@ -238,7 +247,7 @@ def open_folder(
     fs, root = fsspec.url_to_fs(str(out))
     return RemoteFolder(str(out).rstrip("/"), fs, root.rstrip("/"))
 
-# %% ../nbs/09_keep.ipynb #cc26fe63
+# %% ../nbs/09_keep.ipynb #9ebb26e5
 def is_shared(folder: Folder) -> bool:
     """Tell whether other processes find the same files in a folder."""
     protocol = getattr(getattr(folder, "fs", None), "protocol", ())
