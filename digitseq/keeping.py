@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from .core import atomic_write, import_extra
 
-# %% ../nbs/09_keep.ipynb #a9251eef
+# %% ../nbs/09_keep.ipynb #cc787c14
 Entry = dict[str, Any]  # of a file: its "size" in bytes and its "sha256"
 Data = bytes | Iterable[bytes]  # all that shall be in a file, whole or in pieces
 
@@ -64,6 +64,14 @@ class Folder(ABC):
         """List all there is, in order."""
         return sorted(self.walk())
 
+    def place(self, name: str) -> str:
+        """Tell where a file is, in words that lead to it."""
+        return f"{self}/{name}"
+
+    def total(self) -> int:
+        """Add up the sizes of all files."""
+        return sum(self.size(name) or 0 for name in self.walk())
+
     def read(self, name: str) -> bytes:
         """Read a whole file; FileNotFoundError if there is none."""
         with self.open(name) as file:
@@ -74,7 +82,7 @@ class Folder(ABC):
         with self.open(name) as file:
             return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
-# %% ../nbs/09_keep.ipynb #d77e617a
+# %% ../nbs/09_keep.ipynb #32413cfd
 WORK = ".digitseq"  # a folder in the folder, for what only this package reads
 LOCK = f"{WORK}/lock"
 
@@ -90,6 +98,9 @@ class LocalFolder(Folder):
 
     def absolute(self) -> "Folder":
         return LocalFolder(self.path.absolute())
+
+    def place(self, name: str) -> str:
+        return str(self.path / name)
 
     def walk(self) -> Iterator[str]:
         for place, below, names in os.walk(self.path):
@@ -162,7 +173,7 @@ def _check_disk(folder: LocalFolder, needed: int) -> None:
             " ask for fewer samples, or name a folder on another disk",
         )
 
-# %% ../nbs/09_keep.ipynb #19643e22
+# %% ../nbs/09_keep.ipynb #a15feff6
 @dataclass(frozen=True)
 class RemoteFolder(Folder):
     """A folder that is reached through fsspec."""
@@ -176,6 +187,10 @@ class RemoteFolder(Folder):
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
+
+    def total(self) -> int:
+        self.fs.invalidate_cache()
+        return int(self.fs.du(self.root)) if self.fs.exists(self.root) else 0
 
     def walk(self) -> Iterator[str]:
         self.fs.invalidate_cache()
@@ -225,7 +240,7 @@ def _send(folder: RemoteFolder, path: str, pieces: Iterable[bytes]) -> Entry:
         raise
     return {"size": size, "sha256": digest.hexdigest()}
 
-# %% ../nbs/09_keep.ipynb #93bfa214
+# %% ../nbs/09_keep.ipynb #6af56412
 def open_folder(
     out: str | Path | Folder,  # a path, or an address that fsspec knows; it need not exist
 ) -> Folder:
@@ -241,10 +256,12 @@ def open_folder(
     if scheme == "file":
         return LocalFolder(Path(rest))
     fsspec = import_extra("fsspec", "remote")
-    if scheme.split("::")[0] not in fsspec.available_protocols():
+    try:
+        fs, root = fsspec.url_to_fs(str(out))
+    except ValueError as error:
         known = "s3://, gs://, az://, sftp://, memory://"
-        raise ValueError(f"there are no addresses like {scheme}://: fsspec knows {known} and more")
-    fs, root = fsspec.url_to_fs(str(out))
+        reason = f"there are no addresses like {scheme}://: fsspec knows {known} and more"
+        raise ValueError(reason) from error
     return RemoteFolder(str(out).rstrip("/"), fs, root.rstrip("/"))
 
 # %% ../nbs/09_keep.ipynb #9ebb26e5
