@@ -35,8 +35,9 @@ from typing import Any, Generic, TypeVar
 
 from .core import as_integer
 
-# %% ../nbs/08_work.ipynb #539b2e40
+# %% ../nbs/08_work.ipynb #b559613f
 log = logging.getLogger("digitseq")
+log.addHandler(logging.NullHandler())  # without it, Python would print the warnings
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
@@ -244,7 +245,7 @@ def _alone(
             tally.blame(left.popleft())
             deaths = 0
 
-# %% ../nbs/08_work.ipynb #4cf9f7c6
+# %% ../nbs/08_work.ipynb #2fbff7e4
 def _in_pool(
     work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int, tally: _Tally[Piece]
 ) -> Generator[tuple[Piece, bytes]]:
@@ -259,7 +260,7 @@ def _in_pool(
         if not broken:
             break
         suspects, again = broken[: workers + 1], broken[workers + 1 :]
-        log.warning("a worker process died: %d pieces are tried one at a time", len(suspects))
+        log.warning("a worker process died, pieces to be tried one at a time: %d", len(suspects))
         yield from _alone(work, suspects, tally)
     tally.report()
 
@@ -314,7 +315,7 @@ def _stop(client: Any, run: str) -> None:
         while any(client.run(_stop_here, run, on_error="ignore").values()):
             time.sleep(0.05)
 
-# %% ../nbs/08_work.ipynb #b3c5c77b
+# %% ../nbs/08_work.ipynb #bd232072
 def _in_executor(
     work: Callable[[Piece], Result],
     pieces: Iterable[Piece],
@@ -326,8 +327,11 @@ def _in_executor(
     Raises RuntimeError if the executor breaks.
     """
     run, client, suspects = secrets.token_hex(8), _cluster(executor), list[Piece]()
-    does: Callable[[Piece], Result] = work if client is None else partial(_signed, run, work)
-    send = partial(executor.submit, does)
+    does = work if client is None else partial(_signed, run, work)
+
+    def send(piece: Piece) -> Future[Result]:
+        return executor.submit(does, piece)
+
     try:
         yield from _sift(_outcomes(send, pieces, _AHEAD), _killed(), suspects.append, tally)
         yield from _sift(_outcomes(send, suspects, 1), _killed(), tally.blame, tally)
