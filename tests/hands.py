@@ -75,8 +75,20 @@ def fail(how: str, number: int) -> Any:
     return number
 
 
+def keep_a_cluster() -> None:
+    """Be a cluster of one thread, and say where."""
+    from distributed import LocalCluster
+
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with LocalCluster(processes=False, protocol="tcp", **options) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+
+
 def main(how: str, folder: Path) -> None:
-    """Be a driver with two workers; with "TERM", turn the signal into SystemExit."""
+    """Be a driver with two workers, to which SIGTERM is SystemExit if asked for; or a cluster."""
+    if how == "SCHEDULER":
+        return keep_a_cluster()
     if how == "TERM":
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     for _ in do_work(partial(await_go, folder), range(20), workers=2):

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -364,7 +365,7 @@ def client(dask: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         dask.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",
             local_directory=str(tmp_path_factory.mktemp("dask")),
             silence_logs=50,
         ) as cluster,
@@ -413,15 +414,26 @@ def test_a_stopped_run_is_over_on_the_cluster_too(cluster: Any, tmp_path: Path) 
     assert dict(do_work(double, range(5), executor=cluster)) == dict(do_work(double, range(5)))
 
 
-def test_a_cluster_that_goes_away_is_reported(dask: ModuleType) -> None:
-    options = {"processes": False, "n_workers": 1, "dashboard_address": None, "silence_logs": 50}
-    with dask.LocalCluster(**options) as lost, dask.Client(lost) as client:
-        executor = client.get_executor(pure=False)
-        results = do_work(double, count(), executor=executor)
-        next(results)
-        client.close()
-        with pytest.raises(RuntimeError, match="the executor broke or was shut down after"):
+def test_a_cluster_that_goes_away_is_reported(client: Any) -> None:
+    """Its scheduler runs in a process of its own, and that is killed."""
+    scheduler = subprocess.Popen(
+        [sys.executable, TESTS / "hands.py", "SCHEDULER", "."],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])},
+    )
+    assert scheduler.stdout is not None
+    with type(client)(scheduler.stdout.readline().strip(), set_as_default=False) as lost:
+        results = do_work(double, count(), executor=lost.get_executor(pure=False))
+        assert len(list(islice(results, 9))) == 9
+        scheduler.kill()
+        with pytest.raises(
+            RuntimeError, match=r"broke or was shut down after \d+ pieces"
+        ) as caught:
             list(results)
+        assert isinstance(caught.value.__cause__, CancelledError)
+    scheduler.communicate(timeout=60)
 
 
 def test_a_data_set_is_the_same_from_workers_that_live_elsewhere(
