@@ -63,7 +63,7 @@ from digitseq.recording import (
     whole_names,
     write_shard,
 )
-from .working import do_work
+from .working import check_hands, do_work
 
 # %% ../nbs/09_save.ipynb #ff1a81b3
 log = logging.getLogger("digitseq")
@@ -297,7 +297,7 @@ def _write_whole(
         own: Iterable[tuple[str, Any]] = packed_files(format, specs, records).items()
     else:
         size = recipe["shard_size"]
-        shards = {split: partial(cut_shards, split, len(ds), size) for split, ds in sets.items()}
+        shards = {split: [*cut_shards(split, len(ds), size)] for split, ds in sets.items()}
         own = picture_files(folder, shards, specs, format)
     return files | {name: folder.write(name, data) for name, data in own}
 
@@ -441,8 +441,8 @@ def _checked_wishes(
     sets, folder = checked_sets(ds), open_folder(out)
     checked_format(format)
     size = as_integer(size, "shard_size", 1)
-    if workers is not None and as_integer(workers, "workers", 1, 61) and executor is not None:
-        raise ValueError("workers and executor exclude each other: pass one of them")
+    check_hands(workers, executor)
+    whole_names(format, sets)
     if workers is not None and not is_shared(folder):
         raise ValueError(
             f"workers can't reach {folder}, which is this process' own: leave them out"

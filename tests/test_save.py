@@ -251,10 +251,10 @@ def test_lists_beside_the_pictures(tmp_path: Path, glyphs: tuple[Glyphs, Glyphs]
 def test_beyond_ten_thousand_each_thousand_has_a_folder(
     tmp_path: Path, make_glyphs: MakeGlyphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = picturing._picture_name
+    name = picturing.picture_name
     assert name(9_999, "7", 10_000) == "000009999_7.png"
     assert name(9_999, "7", 10_001) == "00009/000009999_7.png"
-    monkeypatch.setattr(picturing, "_picture_name", lambda k, text, _: name(k, text, 10_001))
+    monkeypatch.setattr(picturing, "picture_name", lambda k, text, _: name(k, text, 10_001))
     tiny = make_glyphs(n=10, height=2, width=2)
     ds = DigitSequences(tiny, SequenceSpec(num_samples=1_002, length=1, height=2))
     out = save(ds, tmp_path, shard_size=600, progress=False)

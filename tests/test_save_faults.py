@@ -427,7 +427,7 @@ def test_a_killed_worker_is_replaced(
 def test_an_error_in_a_worker_is_the_error(tmp_path: Path, sets: list[DigitSequences]) -> None:
     out = tmp_path / "out"
     (out / "train").mkdir(parents=True)
-    (out / "train" / picturing._picture_name(0, sets[0][0].text, 5)).mkdir()
+    (out / "train" / picturing.picture_name(0, sets[0][0].text, 5)).mkdir()
     with pytest.raises(OSError):
         write(sets, out, workers=1)
     assert half_written(out) == []
