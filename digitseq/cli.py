@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from . import __version__
 from .core import as_bytes, as_integer
 from .generating import DigitSequences, SequenceSpec
+from .keeping import open_folder
 from .loading import cache_glyphs, download_mnist, load_glyphs
-from .saving import load, read_manifest, recipe_sets, save, verify
+from .recording import FORMATS, read_manifest, recipe_sets
+from .saving import load, save, verify
 
 # %% ../nbs/14_cli.ipynb #65cfeb4f
 def _integer(text: str, option: str) -> int:
@@ -185,15 +187,16 @@ def _complain(error: Exception) -> None:
     typer.echo(f"error: {' '.join(words.split()) or type(error).__name__}", err=True)
 
 # %% ../nbs/14_cli.ipynb #a703df94
-def _summary(out: Path) -> str:
+def _summary(out: str) -> str:
     """Say what lies in a folder and how to look at it."""
     counts = {name: spec.num_samples for name, spec in read_manifest(out).specs.items()}
-    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    folder, total = open_folder(out), sum(counts.values())
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    call = f"dsq.load({str(out)!r}, split={next(iter(counts))!r})"
+    call = f"dsq.load({out!r}, split={next(iter(counts))!r})"
     return (
-        f"{sum(counts.values()):,} sequences ({parts}) are in {out}, {size / 1e6:.1f} MB\n"
-        f"look    {out / 'contact-sheet.png'}, or: digitseq show {out}\n"
+        f"{total:,} sequences ({parts}) are in {out}, {folder.total() / 1e6:.1f} MB\n"
+        f"look    {folder.place('contact-sheet.png')}, or: digitseq show {out}\n"
+        f"read    {folder.place('README.md')}\n"
         f"check   digitseq verify {out} --deep\n"
         f"use     import digitseq as dsq; data = {call}"
     )
@@ -204,7 +207,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Out = Annotated[Path, typer.Argument(help="the data set's folder")]
+Out = Annotated[str, typer.Argument(help="the data set's folder, or an address: s3://...")]
 Root = Annotated[Path | None, typer.Option(help="folder of the MNIST files")]
 
 
@@ -247,7 +250,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="0 to 2**64 - 1 [0]")] = None,
     spec: Annotated[Path | None, typer.Option(help="JSON file with such fields")] = None,
     recipe: Annotated[Path | None, typer.Option(help="recipe.json, instead of all")] = None,
-    format: Annotated[str | None, typer.Option(help="png or npz [png]")] = None,
+    format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [png]")] = None,
     source: Annotated[str | None, typer.Option(help="sample or mnist [sample]")] = None,
     split: Annotated[str | None, typer.Option(help="train, validation, test, all")] = None,
     root: Root = None,
@@ -306,11 +309,12 @@ def verify_command(
     out: Out,
     deep: Annotated[bool, typer.Option("--deep", help="make all again and compare")] = False,
     root: Root = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar")] = False,
 ) -> int:
     """Check that a data set is whole and unchanged."""
     if root is not None and not deep:
         raise ValueError("--root is where --deep finds MNIST: add --deep, or leave it out")
-    report = verify(out, deep=deep, root=root)
+    report = verify(out, deep=deep, root=root, progress=not quiet)
     typer.echo(str(report))
     return 0 if report.ok else 1
 
