@@ -382,6 +382,32 @@ def cluster(client: Any) -> Any:
     return client.get_executor(pure=False)
 
 
+class Killed(Exception):
+    """Stands in for the error with which a cluster gives a task up."""
+
+
+def test_only_who_is_given_up_alone_is_guilty(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = Counter[int]()
+
+    def work(number: int) -> int:
+        tried[number] += 1
+        if number == 3 or (number in (2, 4) and tried[number] == 1):
+            raise Killed
+        return 2 * number
+
+    monkeypatch.setattr(working, "_killed", lambda: Killed)
+    found = {}
+    with ThreadPoolExecutor(2) as threads:
+        with pytest.raises(RuntimeError, match="that takes 3 dies, all the rest is done"):
+            for piece, result in do_work(work, range(9), executor=threads):
+                found[piece] = result
+        assert found == {number: 2 * number for number in range(9) if number != 3}
+        tried.clear()
+        with pytest.raises(RuntimeError, match="dies, hardly anything else gets done"):
+            list(do_work(work, iter(lambda: 3, 0), executor=threads))
+    assert tried[3] <= working._TOO_MANY + working._AHEAD
+
+
 def test_dask_replaces_a_killed_worker(cluster: Any, tmp_path: Path) -> None:
     results = list(do_work(partial(die_once, tmp_path, [3]), range(30), executor=cluster))
     assert sorted(results) == [(number, 2 * number) for number in range(30)]
