@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log', 'Piece', 'Result', 'Send', 'Deaths', 'check_hands', 'do_work']
 
-# %% ../nbs/08_work.ipynb #73c70968
+# %% ../nbs/08_work.ipynb #7ac303d4
 import logging
 import os
 import pickle
@@ -35,13 +35,13 @@ from typing import Any, Generic, TypeVar
 
 from .core import as_integer
 
-# %% ../nbs/08_work.ipynb #b559613f
+# %% ../nbs/08_work.ipynb #96baa900
 log = logging.getLogger("digitseq")
 log.addHandler(logging.NullHandler())  # without it, Python would print the warnings
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
-# %% ../nbs/08_work.ipynb #d83baee2
+# %% ../nbs/08_work.ipynb #b9144925
 def check_hands(
     workers: int | None = None,  # processes, 1 to 61; None: this one
     executor: Executor | None = None,  # any executor of concurrent.futures, instead of workers
@@ -58,10 +58,10 @@ def check_hands(
             f" {type(executor).__name__}: of a Dask client, pass client.get_executor(pure=False)"
         )
 
-# %% ../nbs/08_work.ipynb #6a599b57
+# %% ../nbs/08_work.ipynb #71930bce
 Send = Callable[[Piece], Future[Result]]  # hands a piece over
 
-# %% ../nbs/08_work.ipynb #db67d632
+# %% ../nbs/08_work.ipynb #e4cb13e6
 def _sent(send: Send[Piece, Result], piece: Piece) -> Future[Result]:
     """Hand a piece over; a broken executor's refusal becomes the future's error."""
     try:
@@ -72,12 +72,12 @@ def _sent(send: Send[Piece, Result], piece: Piece) -> Future[Result]:
         refused.set_exception(error)
         return refused
 
-# %% ../nbs/08_work.ipynb #eacc6c98
+# %% ../nbs/08_work.ipynb #425694ea
 def _is_broken(future: Future[Any]) -> bool:
     """Tell whether a finished future failed because its executor is broken."""
     return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
 
-# %% ../nbs/08_work.ipynb #e1ef2165
+# %% ../nbs/08_work.ipynb #7ffcb19b
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Hold Ctrl-C back; a process that is started meanwhile never hears of it."""
@@ -90,7 +90,7 @@ def _undisturbed() -> Iterator[None]:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-# %% ../nbs/08_work.ipynb #cb14aac7
+# %% ../nbs/08_work.ipynb #c6284e2e
 def _outcomes(
     send: Send[Piece, Result], pieces: Iterable[Piece], window: int
 ) -> Generator[tuple[Piece, Future[Result]]]:
@@ -109,7 +109,7 @@ def _outcomes(
     finally:
         wait([future for future in running if not future.cancel()])
 
-# %% ../nbs/08_work.ipynb #3c989f1a
+# %% ../nbs/08_work.ipynb #e9281f6e
 _TOO_MANY = 8
 
 
@@ -133,7 +133,7 @@ class _Tally(Generic[Piece]):
                 " is there enough memory for one at a time, or does a library crash?"
             ) from None
 
-# %% ../nbs/08_work.ipynb #83861071
+# %% ../nbs/08_work.ipynb #4904341b
 Deaths = type[BaseException] | tuple[type[BaseException], ...]
 
 
@@ -154,7 +154,7 @@ def _sift(
                 tally.done += 1
                 yield piece, result
 
-# %% ../nbs/08_work.ipynb #afc5ec93
+# %% ../nbs/08_work.ipynb #a6cac07d
 def _begin() -> None:
     """Prepare a worker process: leave Ctrl-C to the parent, and leave with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -166,12 +166,12 @@ def _begin() -> None:
 
         threading.Thread(target=leave, daemon=True).start()
 
-# %% ../nbs/08_work.ipynb #f5ff5a1f
+# %% ../nbs/08_work.ipynb #838a6c85
 def _pool(workers: int) -> ProcessPoolExecutor:
     """Prepare a pool; its processes start when there is work."""
     return ProcessPoolExecutor(workers, get_context("spawn"), _begin)
 
-# %% ../nbs/08_work.ipynb #53e7b9e3
+# %% ../nbs/08_work.ipynb #8c2872fb
 def _portable(error: Exception) -> Exception:
     """Replace an error that can't travel between processes by one that says the same."""
     try:
@@ -180,7 +180,7 @@ def _portable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
 
-# %% ../nbs/08_work.ipynb #a60d2fb4
+# %% ../nbs/08_work.ipynb #6517b242
 def _open(letter: bytes) -> bytes:
     """Do the work that a letter asks for, in a worker; gives the letter with the result."""
     try:
@@ -191,14 +191,14 @@ def _open(letter: bytes) -> bytes:
             raise
         raise portable from None
 
-# %% ../nbs/08_work.ipynb #9d7c3310
+# %% ../nbs/08_work.ipynb #192d4def
 def _post(
     pool: Executor, work: Callable[[Piece], Result], piece: Piece
 ) -> Future[bytes]:  # the result's letter
     """Send a function and a piece to a pool."""
     return pool.submit(_open, pickle.dumps((work, piece)))
 
-# %% ../nbs/08_work.ipynb #17fafdfe
+# %% ../nbs/08_work.ipynb #40ce6722
 _TRIES = 3
 
 
@@ -209,7 +209,7 @@ def _starts(pool: Executor) -> bool:
     except BrokenProcessPool:
         return False
 
-# %% ../nbs/08_work.ipynb #6a08a79f
+# %% ../nbs/08_work.ipynb #d4fe1920
 def _check_starts(failed: int) -> None:
     """Give up when so many workers in a row could not begin.
 
@@ -221,7 +221,7 @@ def _check_starts(failed: int) -> None:
             ' if __name__ == "__main__"?'
         )
 
-# %% ../nbs/08_work.ipynb #c0fbdead
+# %% ../nbs/08_work.ipynb #643fb40c
 def _alone(
     work: Callable[[Piece], Result], suspects: Iterable[Piece], tally: _Tally[Piece]
 ) -> Generator[tuple[Piece, bytes]]:
@@ -245,7 +245,7 @@ def _alone(
             tally.blame(left.popleft())
             deaths = 0
 
-# %% ../nbs/08_work.ipynb #2fbff7e4
+# %% ../nbs/08_work.ipynb #12149b3d
 def _in_pool(
     work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int, tally: _Tally[Piece]
 ) -> Generator[tuple[Piece, bytes]]:
@@ -264,14 +264,14 @@ def _in_pool(
         yield from _alone(work, suspects, tally)
     tally.report()
 
-# %% ../nbs/08_work.ipynb #a5648ea5
+# %% ../nbs/08_work.ipynb #64ec648b
 def _opened(letters: Generator[tuple[Piece, bytes]]) -> Generator[tuple[Piece, Any]]:
     """Open the letters that come back."""
     with closing(letters):
         for piece, letter in letters:
             yield piece, pickle.loads(letter)
 
-# %% ../nbs/08_work.ipynb #1ddca032
+# %% ../nbs/08_work.ipynb #6553365f
 _AHEAD = 256  # pieces that an executor is given ahead
 
 
@@ -280,15 +280,15 @@ def _cluster(executor: Executor) -> Any:
     dask = type(executor).__module__.startswith("distributed.")
     return getattr(executor, "_client", None) if dask else None
 
-# %% ../nbs/08_work.ipynb #cb93485f
+# %% ../nbs/08_work.ipynb #4f1419f7
 def _killed() -> Deaths:
     """Give the error with which Dask gives a task up, without importing Dask."""
     return getattr(sys.modules.get("distributed"), "KilledWorker", ())
 
-# %% ../nbs/08_work.ipynb #5312bf1a
+# %% ../nbs/08_work.ipynb #40452e80
 _register, _at_work, _stopped = threading.Lock(), Counter[str](), set[str]()
 
-# %% ../nbs/08_work.ipynb #e8ae3104
+# %% ../nbs/08_work.ipynb #ad378899
 def _signed(run: str, work: Callable[[Piece], Result], piece: Piece) -> Result:
     """Do a piece of work in a cluster's worker, unless its run has been stopped."""
     with _register:
@@ -301,21 +301,21 @@ def _signed(run: str, work: Callable[[Piece], Result], piece: Piece) -> Result:
         with _register:
             _at_work[run] -= 1
 
-# %% ../nbs/08_work.ipynb #3a3f5d1f
+# %% ../nbs/08_work.ipynb #7810b915
 def _stop_here(run: str) -> int:
     """Let no more pieces of a run begin in this process; gives how many are still at work."""
     with _register:
         _stopped.add(run)
         return _at_work[run]
 
-# %% ../nbs/08_work.ipynb #81d580b7
+# %% ../nbs/08_work.ipynb #4a0485dd
 def _stop(client: Any, run: str) -> None:
     """Stop a run on a cluster, and wait until nobody works on it."""
     with suppress(Exception):  # a cluster that is gone does no more work
         while any(client.run(_stop_here, run, on_error="ignore").values()):
             time.sleep(0.05)
 
-# %% ../nbs/08_work.ipynb #bd232072
+# %% ../nbs/08_work.ipynb #235b958f
 def _in_executor(
     work: Callable[[Piece], Result],
     pieces: Iterable[Piece],
@@ -326,14 +326,15 @@ def _in_executor(
 
     Raises RuntimeError if the executor breaks.
     """
-    run, client, suspects = secrets.token_hex(8), _cluster(executor), list[Piece]()
+    run, client = secrets.token_hex(8), _cluster(executor)
     does = work if client is None else partial(_signed, run, work)
 
     def send(piece: Piece) -> Future[Result]:
         return executor.submit(does, piece)
 
     try:
-        yield from _sift(_outcomes(send, pieces, _AHEAD), _killed(), suspects.append, tally)
+        yield from _sift(_outcomes(send, pieces, _AHEAD), _killed(), tally.blame, tally)
+        suspects, tally.deadly = tally.deadly, []
         yield from _sift(_outcomes(send, suspects, 1), _killed(), tally.blame, tally)
     except (BrokenExecutor, CancelledError) as error:
         raise RuntimeError(
@@ -346,7 +347,7 @@ def _in_executor(
         raise
     tally.report()
 
-# %% ../nbs/08_work.ipynb #87cead74
+# %% ../nbs/08_work.ipynb #f8ac6f9a
 def do_work(
     work: Callable[[Piece], Result],  # for processes: a function at the top of a module
     pieces: Iterable[Piece],  # independent of each other; read as they are needed
