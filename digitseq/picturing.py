@@ -7,7 +7,7 @@ __all__ = ['STYLES', 'Item', 'Result', 'Samples', 'PATTERN', 'picture_name', 'di
            'list_file', 'write_pictures', 'read_list', 'row_files', 'read_pictures', 'whole_names', 'picture_shape',
            'yolo_data', 'whole_files', 'expected_names']
 
-# %% ../nbs/09_picture.ipynb #8611f9dd
+# %% ../nbs/09_picture.ipynb #bdc74b1e
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ from .encoding import decode_png, encode_pngs
 from .generating import SequenceSpec, checked_choice
 from .keeping import WORK, Entry, Folder, LocalFolder
 
-# %% ../nbs/09_picture.ipynb #b56924f5
+# %% ../nbs/09_picture.ipynb #dc3183d7
 STYLES = ("png", "coco", "yolo")
 
-# %% ../nbs/09_picture.ipynb #9a0bce53
+# %% ../nbs/09_picture.ipynb #e1a276c8
 def picture_name(
     index: int,  # of the sample, from 0
     text: str,  # its digits
@@ -37,7 +37,7 @@ def picture_name(
     digits = max(5, len(str((total - 1) // 1000)))
     return name if total <= 10_000 else f"{index // 1000:0{digits}d}/{name}"
 
-# %% ../nbs/09_picture.ipynb #8c902f72
+# %% ../nbs/09_picture.ipynb #453ac11e
 def digit_boxes(
     row: Record,  # of a sample, as batch_rows gives it, perhaps by way of a file
 ) -> Iterator[tuple[int, tuple[int, int, int, int]]]:  # digit, and x0 y0 x1 y1 in pixels
@@ -50,7 +50,7 @@ def digit_boxes(
         if x0 < x1 and y0 < y1:
             yield int(digit), (x0, y0, x1, y1)
 
-# %% ../nbs/09_picture.ipynb #79d13905
+# %% ../nbs/09_picture.ipynb #ca7cbde9
 def yolo_labels(
     row: Record,  # of a sample
     shape: Sequence[int],  # of its picture, (h, w) in pixels
@@ -63,7 +63,7 @@ def yolo_labels(
         lines.append(f"{digit} {middle} {(x1 - x0) / width:.6f} {(y1 - y0) / height:.6f}\n")
     return "".join(lines).encode()
 
-# %% ../nbs/09_picture.ipynb #6aec0203
+# %% ../nbs/09_picture.ipynb #be03db07
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -82,18 +82,18 @@ def in_threads(
         parts = pool.map(lambda some: [work(item) for item in some], lots)
         return [result for part in parts for result in part]
 
-# %% ../nbs/09_picture.ipynb #75a10022
+# %% ../nbs/09_picture.ipynb #5f3c2a5c
 def _threads(folder: Folder) -> int:
     return 1 if isinstance(folder, LocalFolder) else 16
 
-# %% ../nbs/09_picture.ipynb #2b3f0d9a
+# %% ../nbs/09_picture.ipynb #3e646269
 def list_file(
     shard: Shard,
 ) -> str:
     """Name the list of a shard's pictures, the file that stands for the shard."""
     return f"{WORK}/{shard.stem}.jsonl"
 
-# %% ../nbs/09_picture.ipynb #8926e500
+# %% ../nbs/09_picture.ipynb #30a5b2ea
 def write_pictures(
     folder: Folder,
     shard: Shard,
@@ -119,12 +119,12 @@ def write_pictures(
     lines = in_threads(write, range(len(rows)), _threads(folder))
     return folder.write(list_file(shard), "".join(json.dumps(x) + "\n" for x in lines).encode())
 
-# %% ../nbs/09_picture.ipynb #49b16074
+# %% ../nbs/09_picture.ipynb #cf2b7d99
 def _label(picture: str) -> str:
     """Name the file with a picture's labels."""
     return picture.removesuffix(".png") + ".txt"
 
-# %% ../nbs/09_picture.ipynb #04682d66
+# %% ../nbs/09_picture.ipynb #78dadfd3
 def read_list(
     folder: Folder,
     shard: Shard,
@@ -143,7 +143,7 @@ def read_list(
             _check_row(row, index, shard.total, style)
     return rows
 
-# %% ../nbs/09_picture.ipynb #cefd95b1
+# %% ../nbs/09_picture.ipynb #e9e4fab1
 def _check_row(row: Record, index: int, total: int, style: str) -> None:
     text, listed = row["text"], row["file_name"]
     if not re.fullmatch("[0-9]+", text) or listed != picture_name(index, text, total):
@@ -152,7 +152,7 @@ def _check_row(row: Record, index: int, total: int, style: str) -> None:
         raise ValueError(f"sample {index} is not listed in the style {style!r}")
     check_entries(row, *([row["label"]] if style == "yolo" else []))
 
-# %% ../nbs/09_picture.ipynb #016ef40f
+# %% ../nbs/09_picture.ipynb #bb139eba
 def row_files(
     shard: Shard,
     row: Record,  # from read_list
@@ -162,7 +162,7 @@ def row_files(
     if "label" in row:
         yield f"{shard.split}/{_label(row['file_name'])}", row["label"]
 
-# %% ../nbs/09_picture.ipynb #ac94a1ba
+# %% ../nbs/09_picture.ipynb #62d0e6e1
 def read_pictures(
     folder: Folder,
     shard: Shard,
@@ -187,7 +187,7 @@ def read_pictures(
     with reading(list_file(shard)):
         return rows_batch(rows, images, record)
 
-# %% ../nbs/09_picture.ipynb #ca0911fd
+# %% ../nbs/09_picture.ipynb #6c12b70a
 def whole_names(
     splits: Iterable[str],  # their names
     style: str,  # "png", "coco" or "yolo"
@@ -205,7 +205,7 @@ def whole_names(
         found += [f"annotations/instances_{split}.json" for split in names]
     return found + (["data.yaml"] if style == "yolo" else [])
 
-# %% ../nbs/09_picture.ipynb #0346cafa
+# %% ../nbs/09_picture.ipynb #5de58a35
 Samples = Iterator[tuple[int, dict[str, Any]]]  # their numbers, and their rows
 
 
@@ -213,7 +213,7 @@ def _samples(folder: Folder, shards: Iterable[Shard], style: str) -> Samples:
     for shard in shards:
         yield from enumerate(read_list(folder, shard, style), shard.start)
 
-# %% ../nbs/09_picture.ipynb #9abfbbab
+# %% ../nbs/09_picture.ipynb #6d71855c
 def _metadata(samples: Samples) -> Iterator[bytes]:
     for _, row in samples:
         told = {key: row[key] for key in row if key not in ("size", "sha256", "label")}
@@ -226,7 +226,7 @@ def _labels(samples_of: Mapping[str, Callable[[], Samples]]) -> Iterator[bytes]:
         for _, row in samples():
             yield f"{split}/{row['file_name']},{row['text']}\n".encode()
 
-# %% ../nbs/09_picture.ipynb #1f026d11
+# %% ../nbs/09_picture.ipynb #9f765805
 _CATEGORIES = [
     {"id": digit + 1, "name": str(digit), "supercategory": "digit"} for digit in range(10)
 ]
@@ -247,7 +247,7 @@ def _annotations(samples: Samples) -> Iterator[dict[str, Any]]:
                 "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
             }
 
-# %% ../nbs/09_picture.ipynb #833a7bf5
+# %% ../nbs/09_picture.ipynb #9c58f403
 def picture_shape(
     folder: Folder,
     name: str,  # of a picture in it
@@ -262,7 +262,7 @@ def picture_shape(
             raise ValueError("it is no PNG picture")
         return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
 
-# %% ../nbs/09_picture.ipynb #1f80de87
+# %% ../nbs/09_picture.ipynb #534d3a13
 def _json_lines(values: Iterable[Any]) -> Iterator[bytes]:
     """Write the inside of a JSON list, a value a line."""
     for k, value in enumerate(values):
@@ -275,7 +275,7 @@ def _images(samples: Samples, shape: tuple[int, int]) -> Iterator[dict[str, Any]
         size = {"width": width, "height": height}
         yield {"id": index, "file_name": row["file_name"], **size, "text": row["text"]}
 
-# %% ../nbs/09_picture.ipynb #c3fa4df2
+# %% ../nbs/09_picture.ipynb #6e2ed693
 def _instances(
     folder: Folder, split: str, samples: Callable[[], Samples], spec: SequenceSpec
 ) -> Iterator[bytes]:
@@ -291,7 +291,7 @@ def _instances(
     yield from _json_lines(_CATEGORIES)
     yield b"\n]}\n"
 
-# %% ../nbs/09_picture.ipynb #b6f4da2c
+# %% ../nbs/09_picture.ipynb #4641ae31
 _ROLES = {
     "train": ("train", "training"),
     "val": ("validation", "valid", "val", "dev"),
@@ -314,7 +314,7 @@ def yolo_data(
         ["# Digits for ultralytics: yolo detect train data=data.yaml", *lines, ""]
     ).encode()
 
-# %% ../nbs/09_picture.ipynb #0d765430
+# %% ../nbs/09_picture.ipynb #1d28dd79
 def whole_files(
     folder: Folder,
     shards: Mapping[str, Iterable[Shard]],  # by split; can be gone through several times
@@ -339,7 +339,7 @@ def whole_files(
     if style == "yolo":
         yield "data.yaml", [yolo_data(shards)]
 
-# %% ../nbs/09_picture.ipynb #f1baa927
+# %% ../nbs/09_picture.ipynb #ca6f4608
 PATTERN = "|".join(
     [
         r"labels\.csv|data\.yaml|annotations/instances_(?:{split})\.json",
@@ -349,7 +349,7 @@ PATTERN = "|".join(
     ]
 )
 
-# %% ../nbs/09_picture.ipynb #f93e38ca
+# %% ../nbs/09_picture.ipynb #f2d1a5fe
 def expected_names(
     shard: Shard,
     style: str,  # "png", "coco" or "yolo"
