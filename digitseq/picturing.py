@@ -7,12 +7,11 @@ __all__ = ['STYLES', 'Item', 'Result', 'Samples', 'PATTERN', 'picture_name', 'di
            'list_file', 'write_pictures', 'read_list', 'row_files', 'read_pictures', 'whole_names', 'picture_shape',
            'yolo_data', 'whole_files', 'expected_names']
 
-# %% ../nbs/09_picture.ipynb #01bd2203
+# %% ../nbs/09_picture.ipynb #bdc74b1e
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,11 +82,9 @@ def in_threads(
         parts = pool.map(lambda some: [work(item) for item in some], lots)
         return [result for part in parts for result in part]
 
-# %% ../nbs/09_picture.ipynb #1cd57913
-def _threads(folder: Folder, to_write: bool) -> int:
-    if not isinstance(folder, LocalFolder):
-        return 16
-    return 4 if to_write and parent_process() is None else 1
+# %% ../nbs/09_picture.ipynb #5f3c2a5c
+def _threads(folder: Folder) -> int:
+    return 1 if isinstance(folder, LocalFolder) else 16
 
 # %% ../nbs/09_picture.ipynb #3e646269
 def list_file(
@@ -96,7 +93,7 @@ def list_file(
     """Name the list of a shard's pictures, the file that stands for the shard."""
     return f"{WORK}/{shard.stem}.jsonl"
 
-# %% ../nbs/09_picture.ipynb #4b7b4cb3
+# %% ../nbs/09_picture.ipynb #30a5b2ea
 def write_pictures(
     folder: Folder,
     shard: Shard,
@@ -119,7 +116,7 @@ def write_pictures(
             line["label"] = folder.write(_label(place), labels, sync=False)
         return line
 
-    lines = in_threads(write, range(len(rows)), _threads(folder, to_write=True))
+    lines = in_threads(write, range(len(rows)), _threads(folder))
     return folder.write(list_file(shard), "".join(json.dumps(x) + "\n" for x in lines).encode())
 
 # %% ../nbs/09_picture.ipynb #cf2b7d99
@@ -165,7 +162,7 @@ def row_files(
     if "label" in row:
         yield f"{shard.split}/{_label(row['file_name'])}", row["label"]
 
-# %% ../nbs/09_picture.ipynb #e2a59a40
+# %% ../nbs/09_picture.ipynb #62d0e6e1
 def read_pictures(
     folder: Folder,
     shard: Shard,
@@ -183,7 +180,7 @@ def read_pictures(
         with reading(name):
             return decode_png(folder.read(name), record["shape"])
 
-    pictures = in_threads(read, rows, _threads(folder, to_write=False))
+    pictures = in_threads(read, rows, _threads(folder))
     images: NDArray[Any] = np.array(pictures, np.uint8).reshape(len(rows), *record["shape"])
     if dtype == "float32":
         images = images.astype(np.float32) / np.float32(255)

@@ -167,14 +167,14 @@ def test_every_file_is_the_same_wherever_it_is_written(
     sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: str
 ) -> None:
     here, there = LocalFolder(tmp_path / "a"), open_folder(f"memory://same/{style}")
-    alone = LocalFolder(tmp_path / "b")
+    many = LocalFolder(tmp_path / "b")
     for folder in (here, there):
         write_all(folder, sets, style)
-    monkeypatch.setattr("digitseq.picturing.parent_process", lambda: "somebody")
-    write_all(alone, sets, style)
-    assert here.files() == there.files() == alone.files()
+    monkeypatch.setattr("digitseq.picturing._threads", lambda folder: 5)
+    write_all(many, sets, style)
+    assert here.files() == there.files() == many.files()
     for name in here.files():
-        assert here.read(name) == there.read(name) == alone.read(name)
+        assert here.read(name) == there.read(name) == many.read(name)
 
 
 @every_style
@@ -619,10 +619,16 @@ class SmallBucket(RemoteFolder):
         return super().write(name, data, sync)
 
 
+@pytest.mark.parametrize("threads", [1, 5])
 @pytest.mark.parametrize("style", ["png", "yolo"])
 def test_a_full_disk_leaves_no_half_file_and_no_list(
-    toy_glyphs: Glyphs, tmp_path: Path, style: str
+    toy_glyphs: Glyphs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    style: str,
+    threads: int,
 ) -> None:
+    monkeypatch.setattr("digitseq.picturing._threads", lambda folder: threads)
     ds = DigitSequences(toy_glyphs, SequenceSpec(num_samples=150, length=2))
     shard, batch, count = one_shard(ds), ds[:], 150 * (2 if style == "yolo" else 1)
     for room in (0, 1, 40, 149, count):
