@@ -91,7 +91,8 @@ class Played(Executor):
     def wait(self, futures: Any, **options: Any) -> Any:
         """Stand in for the wait of concurrent.futures."""
         futures = [*futures]
-        while self.queue and not any(one.done() for one in futures):
+        enough = any if options else all  # the first, or every one
+        while self.queue and not enough(one.done() for one in futures):
             self.step()
         return wait(futures, **options)
 
