@@ -91,7 +91,8 @@ class Played(Executor):
     def wait(self, futures: Any, **options: Any) -> Any:
         """Stand in for the wait of concurrent.futures."""
         futures = [*futures]
-        while self.queue and not any(one.done() for one in futures):
+        enough = any if options else all  # the first, or every one
+        while self.queue and not enough(one.done() for one in futures):
             self.step()
         return wait(futures, **options)
 
@@ -115,9 +116,11 @@ def test_any_order_through_any_window_gives_what_a_loop_gives(
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(working, "wait", pool.wait)
-        for piece, future in working._outcomes(partial(pool.submit, double), reading(), window):
-            found.append((piece, future.result()))
-            assert read[0] <= len(found) + window - 1
+        send = partial(pool.submit, double)
+        with closing(working._outcomes(send, reading(), window)) as outcomes:
+            for piece, future in outcomes:
+                found.append((piece, future.result()))
+                assert read[0] <= len(found) + window - 1
     assert Counter(found) == Counter(do_work(double, pieces))
     assert pool.most <= window
 
@@ -150,8 +153,10 @@ def test_only_the_guilty_are_named_and_nothing_is_lost(
         patch.setattr(working, "wait", lambda futures, **how: pools[-1].wait(futures, **how))
         patch.setattr(working, "_TOO_MANY", 26)
         try:
-            for one in do_work(double, range(len(deaths)), workers, name="[{}]".format):
-                found.append(one)
+            work = do_work(double, range(len(deaths)), workers, name="[{}]".format)
+            with closing(work) as results:
+                for one in results:
+                    found.append(one)
         except RuntimeError as error:
             named = str(error)
     assert {piece for piece in left if f"[{piece}]" in named} == guilty
@@ -328,6 +333,16 @@ def test_an_executor_is_given_so_many_and_stays_open() -> None:
             assert all(result == 2 * number for number, result in found), executed
         assert threads.submit(double, 4).result() == 8
     assert next(supply) <= 2 * (500 + working._AHEAD)
+
+
+def test_who_stops_listening_to_threads_finds_none_at_work(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    with ThreadPoolExecutor(2) as threads:
+        work = do_work(partial(await_go, tmp_path), count(), executor=threads)
+        with closing(work) as results:
+            assert len(list(islice(results, 3))) == 3
+        assert noted(tmp_path, "begun") == noted(tmp_path, "ended")
+        assert len(noted(tmp_path, "begun")) < 9
 
 
 def test_a_pool_of_the_users_that_breaks_is_reported() -> None:
