@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['shard_statistics', 'add_statistics', 'data_card', 'croissant']
 
-# %% ../nbs/09_describe.ipynb #ea81cb74
+# %% ../nbs/09_describe.ipynb #496f270e
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from .cutting import Record
 from .feeding import hf_split
 from .generating import SequenceSpec
 
-# %% ../nbs/09_describe.ipynb #0fc6d54f
+# %% ../nbs/09_describe.ipynb #211fa42e
 def shard_statistics(
     batch: SequenceBatch,  # any samples
 ) -> dict[str, Any]:  # counts, in plain values
@@ -40,7 +40,7 @@ def _counted(values: Any) -> dict[str, int]:
     found, counts = np.unique(values, return_counts=True)
     return {str(value): int(count) for value, count in zip(found, counts, strict=True)}
 
-# %% ../nbs/09_describe.ipynb #5483edbb
+# %% ../nbs/09_describe.ipynb #793838e6
 def add_statistics(
     parts: Iterable[Mapping[str, Any]],  # as shard_statistics gives them
 ) -> dict[str, Any]:
@@ -59,14 +59,10 @@ def add_statistics(
 def _number(item: tuple[str, int]) -> int:
     return int(item[0])
 
-# %% ../nbs/09_describe.ipynb #37d6eea7
-_GLOBS = {
-    "png": "{split}/**",
-    "coco": "{split}/**",
-    "yolo": "{split}/**",
-    "parquet": "data/{split}-*.parquet",
-    "webdataset": "{split}-*.tar",
-}
+# %% ../nbs/09_describe.ipynb #ff28a4d7
+_GLOBS = {"parquet": ["data/{split}-*.parquet"], "webdataset": ["{split}-*.tar"]}
+_PICTURES = ["{split}/*.png", "{split}/metadata.jsonl"]
+_DEEP_PICTURES = ["{split}/*/*.png", "{split}/metadata.jsonl"]  # of more than 10,000 samples
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _LARGE = ((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))
 
@@ -79,7 +75,7 @@ def _is_mnist(manifest: Record) -> bool:
 def _size_category(count: int) -> str:
     return next((name for limit, name in (*_SIZES, *_LARGE) if count < limit), "n>1T")
 
-# %% ../nbs/09_describe.ipynb #b1c76238
+# %% ../nbs/09_describe.ipynb #a339e8b9
 def _front_matter(manifest: Record, count: int) -> list[str]:
     licence = ["license: cc-by-sa-3.0"]
     if not _is_mnist(manifest):
@@ -88,14 +84,17 @@ def _front_matter(manifest: Record, count: int) -> list[str]:
     lines += ["task_categories:", "- image-to-text", "size_categories:"]
     lines += [f"- {json.dumps(_size_category(count))}", "tags:"]
     lines += [f"- {tag}" for tag in ("handwriting", "digits", "ocr", "synthetic", "digitseq")]
-    if glob := _GLOBS.get(manifest["format"]):
-        lines += ["configs:", "- config_name: default", "  data_files:"]
-        for split in manifest["splits"]:
-            path = json.dumps(glob.format(split=split))
-            lines += [f"  - split: {json.dumps(hf_split(split))}", f"    path: {path}"]
+    if manifest["format"] in ("npz", "tfrecord"):  # the site can't read these
+        return [*lines, "---"]
+    lines += ["configs:", "- config_name: default", "  data_files:"]
+    for split, rows in manifest["shards"].items():
+        deep = sum(record["samples"] for record in rows) > 10_000
+        globs = _GLOBS.get(manifest["format"], _DEEP_PICTURES if deep else _PICTURES)
+        paths = json.dumps([glob.format(split=split) for glob in globs])
+        lines += [f"  - split: {json.dumps(hf_split(split))}", f"    path: {paths}"]
     return [*lines, "---"]
 
-# %% ../nbs/09_describe.ipynb #4a973c4c
+# %% ../nbs/09_describe.ipynb #1132fc82
 _READERS = {
     "npz": ("import numpy as np", 'arrays = np.load("{file}", allow_pickle=False)'),
     "parquet": ("from datasets import load_dataset", 'data = load_dataset("path/to/this/folder")'),
@@ -126,7 +125,7 @@ def _loading(manifest: Record) -> list[str]:
     code = ["```python", *own, "data[0].image, data[0].text", "```", "", "or", "", "```python"]
     return [*code, *theirs, "```"]
 
-# %% ../nbs/09_describe.ipynb #b679147d
+# %% ../nbs/09_describe.ipynb #5a195d45
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * (len(head) - 1)}"]
     return lines + [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
@@ -144,12 +143,12 @@ def _shares(statistics: Mapping[str, Record], name: str) -> list[str]:
     ]
     return _table([name, *statistics], rows)
 
-# %% ../nbs/09_describe.ipynb #a6394597
+# %% ../nbs/09_describe.ipynb #fd31b9aa
 def _plain(text: object) -> str:
     spelled = escape(" ".join(str(text).split()), quote=False)
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#!~$" else letter for letter in spelled)
 
-# %% ../nbs/09_describe.ipynb #d563cba1
+# %% ../nbs/09_describe.ipynb #2fa58774
 def _made_of(manifest: Record, specs: Mapping[str, SequenceSpec]) -> list[str]:
     lines = []
     for split, made in manifest["splits"].items():
@@ -161,7 +160,7 @@ def _made_of(manifest: Record, specs: Mapping[str, SequenceSpec]) -> list[str]:
         lines += [f"- **{split}**: {source}, SHA-256 `{glyphs['sha256']}`", f"  `{told}`"]
     return lines
 
-# %% ../nbs/09_describe.ipynb #026c2b71
+# %% ../nbs/09_describe.ipynb #a90195d3
 _FIELDS = (
     ("image", "the picture, bytes of grey"),
     ("text", 'the digits, from left to right; text, so that "007" keeps its zeros'),
@@ -191,7 +190,7 @@ def _splits_table(manifest: Record, statistics: Mapping[str, Record]) -> list[st
     ]
     return _table(["split", "sequences", "shards"], rows)
 
-# %% ../nbs/09_describe.ipynb #86514849
+# %% ../nbs/09_describe.ipynb #619b03fa
 def data_card(
     manifest: Record,
     specs: Mapping[str, SequenceSpec],  # by split
@@ -225,7 +224,7 @@ def data_card(
     ]
     return "\n".join(line for part in parts for line in part).encode()
 
-# %% ../nbs/09_describe.ipynb #3adc39ea
+# %% ../nbs/09_describe.ipynb #03153ff0
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -249,7 +248,7 @@ def _context() -> dict[str, Any]:
     terms = {name: f"cr:{name}" for name in _TERMS} | {"conformsTo": "dct:conformsTo"}
     return _CONTEXT | terms
 
-# %% ../nbs/09_describe.ipynb #675e3659
+# %% ../nbs/09_describe.ipynb #d3480a3a
 _FILES = {
     "npz": ("*.npz", "application/octet-stream"),
     "parquet": ("data/*.parquet", "application/x-parquet"),
@@ -274,12 +273,16 @@ def _parquet_records() -> list[dict[str, Any]]:
     fields.insert(0, _field("default", "image", seen, "sc:ImageObject"))
     return [{"@type": "cr:RecordSet", "@id": "default", "name": "default", "field": fields}]
 
-# %% ../nbs/09_describe.ipynb #cdce6eae
+# %% ../nbs/09_describe.ipynb #f69d91f4
 def _listed_records(split: str) -> dict[str, Any]:
     lines = {"fileObject": {"@id": f"{split}/metadata.jsonl"}}
+    name = lines | {"extract": {"column": "file_name"}}
+    width = lines | {"extract": {"column": "width"}}
+    text = name | {"transform": {"regex": r"^.*_([0-9]+)\.png$"}}  # else a reader makes 7 of "007"
     fields = [
-        _field(split, name, lines | {"extract": {"column": name}}, kind)
-        for name, kind in {"file_name": "sc:Text", "text": "sc:Text", "width": "sc:Integer"}.items()
+        _field(split, "file_name", name, "sc:Text"),
+        _field(split, "text", text, "sc:Text"),
+        _field(split, "width", width, "sc:Integer"),
     ]
     return {"@type": "cr:RecordSet", "@id": split, "name": split, "field": fields}
 
@@ -289,7 +292,7 @@ def _file_object(name: str, entry: Record, encoding: str) -> dict[str, Any]:
     told |= {"encodingFormat": encoding, "sha256": entry["sha256"]}
     return told | {"contentSize": f"{entry['size']} B"}
 
-# %% ../nbs/09_describe.ipynb #003c56be
+# %% ../nbs/09_describe.ipynb #30d48868
 def _distribution(manifest: Record) -> list[dict[str, Any]]:
     if pattern := _FILES.get(manifest["format"]):
         told = {"@type": "cr:FileSet", "@id": "files", "name": "files"}
@@ -303,7 +306,7 @@ def _distribution(manifest: Record) -> list[dict[str, Any]]:
     pictures = {"@type": "cr:FileSet", "@id": "pictures", "name": "pictures"}
     return [*files, pictures | {"includes": "*/**/*.png", "encodingFormat": "image/png"}]
 
-# %% ../nbs/09_describe.ipynb #d0068907
+# %% ../nbs/09_describe.ipynb #a1cb5348
 def croissant(
     manifest: Record,
     specs: Mapping[str, SequenceSpec],  # by split

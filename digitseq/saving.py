@@ -276,10 +276,11 @@ def _make(
     for ds in sets.values():
         folder.write(_glyphs_name(ds.glyphs.sha256), archive_bytes(ds.glyphs))
     work = partial(_work, folder.absolute(), format, recipe_sha256(recipe))
-    for shard, record in do_work(work, todo, workers, executor, lambda shard: shard.stem):
-        if executor is not None and folder.size(f"{WORK}/{shard.stem}.json") is None:
-            raise RuntimeError(f"{folder} is another place for the executor's workers: share one")
-        yield shard, record
+    with closing(do_work(work, todo, workers, executor, lambda shard: shard.stem)) as made:
+        for shard, record in made:
+            if executor is not None and folder.size(f"{WORK}/{shard.stem}.json") is None:
+                raise RuntimeError(f"{folder} is elsewhere for the executor's workers: share one")
+            yield shard, record
 
 # %% ../nbs/09_save.ipynb #19b1d9dc
 def _write_whole(
