@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['STYLES', 'Item', 'Result', 'Samples', 'PATTERN', 'picture_name', 'digit_boxes', 'yolo_labels', 'in_threads',
-           'list_file', 'write_pictures', 'read_list', 'row_files', 'read_pictures', 'whole_names', 'picture_shape',
-           'yolo_data', 'whole_files', 'expected_names']
+           'list_file', 'write_pictures', 'read_list', 'row_files', 'read_pictures', 'whole_names', 'shared_factors',
+           'picture_shape', 'yolo_data', 'whole_files', 'expected_names']
 
-# %% ../nbs/09_picture.ipynb #bdc74b1e
+# %% ../nbs/09_picture.ipynb #4eb98cb6
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -213,11 +214,13 @@ def _samples(folder: Folder, shards: Iterable[Shard], style: str) -> Samples:
     for shard in shards:
         yield from enumerate(read_list(folder, shard, style), shard.start)
 
-# %% ../nbs/09_picture.ipynb #6d71855c
-def _metadata(samples: Samples) -> Iterator[bytes]:
+# %% ../nbs/09_picture.ipynb #09fad95e
+def _metadata(samples: Samples, factors: Sequence[str], gaps: bool) -> Iterator[bytes]:
+    left_out = {"size", "sha256", "label", "factors", *(() if gaps else ("gaps",))}
     for _, row in samples:
-        told = {key: row[key] for key in row if key not in ("size", "sha256", "label")}
-        yield json.dumps(told).encode() + b"\n"
+        told = {key: row[key] for key in row if key not in left_out}
+        drawn = {"factors": {name: row["factors"][name] for name in factors}} if factors else {}
+        yield json.dumps(told | drawn).encode() + b"\n"
 
 
 def _labels(samples_of: Mapping[str, Callable[[], Samples]]) -> Iterator[bytes]:
@@ -225,6 +228,23 @@ def _labels(samples_of: Mapping[str, Callable[[], Samples]]) -> Iterator[bytes]:
     for split, samples in samples_of.items():
         for _, row in samples():
             yield f"{split}/{row['file_name']},{row['text']}\n".encode()
+
+# %% ../nbs/09_picture.ipynb #b5cf484d
+def _kind(value: Any) -> Any:
+    return (list, _kind(value[0])) if isinstance(value, list) and value else type(value)
+
+
+def shared_factors(
+    rows: Iterable[Record],  # one of each split
+) -> list[str]:  # their names
+    """Find the factors that all splits have, with the same type."""
+    kinds = [{name: _kind(value) for name, value in row["factors"].items()} for row in rows]
+    return [name for name in kinds[0] if all(kind.get(name) == kinds[0][name] for kind in kinds)]
+
+
+def _have_gaps(specs: Iterable[SequenceSpec]) -> bool:
+    lengths = {int(np.max([*map(len, spec.texts or ())] or spec.length or 0)) for spec in specs}
+    return lengths == {1} or 1 not in lengths
 
 # %% ../nbs/09_picture.ipynb #9f765805
 _CATEGORIES = [
@@ -314,7 +334,24 @@ def yolo_data(
         ["# Digits for ultralytics: yolo detect train data=data.yaml", *lines, ""]
     ).encode()
 
-# %% ../nbs/09_picture.ipynb #1d28dd79
+# %% ../nbs/09_picture.ipynb #1c1ac9db
+def _files(
+    folder: Folder,
+    samples_of: Mapping[str, Callable[[], Samples]],
+    specs: Mapping[str, SequenceSpec],
+    style: str,
+) -> Iterator[tuple[str, Iterable[bytes]]]:
+    factors = shared_factors(next(samples())[1] for samples in samples_of.values())
+    for split, samples in samples_of.items():
+        yield f"{split}/metadata.jsonl", _metadata(samples(), factors, _have_gaps(specs.values()))
+    yield "labels.csv", _labels(samples_of)
+    for split, samples in samples_of.items() if style == "coco" else ():
+        pieces = _instances(folder, split, samples, specs[split])
+        yield f"annotations/instances_{split}.json", pieces
+    if style == "yolo":
+        yield "data.yaml", [yolo_data(samples_of)]
+
+# %% ../nbs/09_picture.ipynb #11843225
 def whole_files(
     folder: Folder,
     shards: Mapping[str, Iterable[Shard]],  # by split; can be gone through several times
@@ -325,19 +362,16 @@ def whole_files(
 
     Raises ValueError if a list makes no sense.
     """
-
-    def samples(split: str) -> Callable[[], Samples]:
-        return lambda: _samples(folder, shards[split], style)
-
     whole_names(shards, style)
-    for split in shards:
-        yield f"{split}/metadata.jsonl", _metadata(samples(split)())
-    yield "labels.csv", _labels({split: samples(split) for split in shards})
-    for split in shards if style == "coco" else ():
-        pieces = _instances(folder, split, samples(split), specs[split])
-        yield f"annotations/instances_{split}.json", pieces
-    if style == "yolo":
-        yield "data.yaml", [yolo_data(shards)]
+    samples_of = {split: partial(_samples, folder, own, style) for split, own in shards.items()}
+    with reading("a list of pictures"):
+        for name, pieces in _files(folder, samples_of, specs, style):
+            yield name, _sensible(name, pieces)
+
+
+def _sensible(name: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    with reading(f"a list of pictures, for {name},"):
+        yield from pieces
 
 # %% ../nbs/09_picture.ipynb #ca6f4608
 PATTERN = "|".join(

@@ -1,6 +1,7 @@
 """Pictures: every spec and style, other readers, and all that can go wrong with files."""
 
 import errno
+import io
 import json
 import re
 from collections import Counter
@@ -241,6 +242,16 @@ class Lists(Folder):
         raise NotImplementedError
 
 
+@dataclass
+class Pictured(Lists):
+    """The same, in which every file that is no list holds one picture."""
+
+    picture: Any = None
+
+    def open(self, name: str) -> BinaryIO:
+        return io.BytesIO(encode_png(self.picture))
+
+
 def test_a_large_split_lies_in_folders_of_a_thousand(sets: Sets) -> None:
     shard, folder = Shard("train", 4, 10, 3998, 4004, 10_001), Lists()
     write_pictures(folder, shard, sets[0][:6], "yolo")
@@ -291,6 +302,37 @@ def test_hugging_face_reads_single_digits(make_glyphs: MakeGlyphs, tmp_path: Pat
         "imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache")
     )
     assert read["train"]["text"] == ds[:].texts and read["train"]["gaps"] == [[]] * 5
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "columns"),
+    [
+        ({"length": 3, "augment": {"rotation_range": 9}}, {"length": 3}, {"gaps", "factors"}),
+        ({"length": 1}, {"length": (1, 3)}, {"factors"}),
+        ({"length": 1}, {"length": None, "texts": ("7", "5")}, {"gaps", "factors"}),
+    ],
+)
+def test_hugging_face_takes_splits_that_differ(
+    make_glyphs: MakeGlyphs,
+    tmp_path: Path,
+    first: dict[str, Any],
+    second: dict[str, Any],
+    columns: set[str],
+) -> None:
+    datasets = library("datasets")
+    pairs = [("train", first), ("test", second)]
+    sets = [
+        DigitSequences(make_glyphs(split=name), SequenceSpec(num_samples=6, **more))
+        for name, more in pairs
+    ]
+    write_all(LocalFolder(tmp_path / "out"), sets, "png")
+    read = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache")
+    )
+    for ds in sets:
+        assert read[ds.split]["text"] == ds[:].texts
+        assert columns == {"gaps", "factors"} & {*read[ds.split].column_names}
+        assert [*read[ds.split]["factors"][0]] == ["left"]
 
 
 def keras_pictures(folder: Path, shape: tuple[int, int]) -> Any:
@@ -539,11 +581,34 @@ def test_nonsense_beside_a_picture_is_named(sets: Sets, tmp_path: Path, key: str
             read_pictures(folder, shard, forged, record, "uint8")
 
 
-@pytest.mark.parametrize("style", ["coco", "yolo"])
 @pytest.mark.parametrize("boxes", [None, [], [[0, 0, 1]], [[0, 0, 1, 1.5]], [[0, 0, 1, 10**30]]])
-def test_nonsense_for_a_box_is_named(style: str, boxes: Any) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        list(digit_boxes({"text": "7", "boxes": boxes}))
+def test_nonsense_for_a_box_is_named(
+    sets: Sets, lists: dict[str, tuple[Shard, bytes]], boxes: Any
+) -> None:
+    shard, data = lists["coco"]
+    first, *others = data.splitlines(keepends=True)
+    row = json.dumps(json.loads(first) | {"boxes": boxes}).encode() + b"\n"
+    folder = Pictured({list_file(shard): row + b"".join(others)}, picture=sets[1][:].images[0])
+    specs = {shard.split: sets[1].spec}
+    files = dict(whole_files(folder, {shard.split: [shard]}, specs, "coco"))
+    with pytest.raises(ValueError, match=r"for annotations/instances_validation.json, makes no"):
+        list(files["annotations/instances_validation.json"])
+
+
+@pytest.mark.parametrize("factors", [None, [], 1, "left"])
+def test_nonsense_for_a_factor_is_named(
+    sets: Sets, lists: dict[str, tuple[Shard, bytes]], factors: Any
+) -> None:
+    shard, data = lists["png"]
+    rows = [json.loads(line) for line in data.splitlines()]
+    for k, what in ((0, "a list of pictures makes no"), (1, "for validation/metadata.jsonl, mak")):
+        forged = [row | {"factors": factors} if row is rows[k] else row for row in rows]
+        text = "".join(json.dumps(row) + "\n" for row in forged)
+        folder = Lists({list_file(shard): text.encode()})
+        specs = {shard.split: sets[1].spec}
+        with pytest.raises(ValueError, match=what):
+            for _, pieces in whole_files(folder, {shard.split: [shard]}, specs, "png"):
+                list(pieces)
 
 
 # Pictures that are not what they should be
