@@ -173,7 +173,8 @@ def checked_record(
     for number in (height, width, longest):
         as_integer(number, "a side or a length", 1, 1 << 16)
     if spec is not None:
-        promised = max(map(len, spec.texts)) if spec.texts else np.max(spec.length or 0)
+        given = spec.texts if isinstance(spec.texts, tuple) else ()
+        promised = max(map(len, given), default=np.max(spec.length or 0))
         if (promised, spec.height, spec.width or width) != (longest, height, width):
             raise ValueError(f"{shard.stem} has another length or size than its spec")
     return dict(record)
