@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from .core import Glyphs, contact_sheet, digits_text, picture_png
 from .generating import DigitSequences, draw_labels
 from .loading import load_sample
-from .saving import SavedSequences, load, read_manifest, recipe_sets
+from .recording import read_manifest, recipe_sets
+from .saving import SavedSequences, load
 
 # %% ../nbs/10_leak.ipynb #344121bb
 @dataclass(frozen=True)
