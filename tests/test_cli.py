@@ -156,7 +156,7 @@ BAD = {
     "generate out --width 500 --fill justify": "width must be",
     "generate out --length 1 --unique --num-samples 11": "at most 10 for unique texts",
     "generate out --writer same": "writer",
-    "generate out --format jpg": "format must be one of png, coco, yolo, npz, tfrecord, parquet, webdataset, got 'jpg'",
+    "generate out --format jpg": "webdataset, got 'jpg': did you mean 'png'?",
     "generate out --source mnits": "source must be sample or mnist",
     "generate out --split trian": "did you mean 'train'",
     "generate out --splits train": "--splits takes NAME=COUNT",
