@@ -19,6 +19,11 @@ from .cutting import Record
 from .feeding import hf_split
 from .generating import SequenceSpec
 
+# %% ../nbs/09_describe.ipynb #2b19fb9b
+def _counted(values: Any) -> dict[str, int]:
+    found, counts = np.unique(values, return_counts=True)
+    return {str(value): int(count) for value, count in zip(found, counts, strict=True)}
+
 # %% ../nbs/09_describe.ipynb #211fa42e
 def shard_statistics(
     batch: SequenceBatch,  # any samples
@@ -35,10 +40,9 @@ def shard_statistics(
         "brightness": int(ink.sum(dtype=np.uint64)),
     }
 
-
-def _counted(values: Any) -> dict[str, int]:
-    found, counts = np.unique(values, return_counts=True)
-    return {str(value): int(count) for value, count in zip(found, counts, strict=True)}
+# %% ../nbs/09_describe.ipynb #6c1e0c11
+def _number(item: tuple[str, int]) -> int:
+    return int(item[0])
 
 # %% ../nbs/09_describe.ipynb #793838e6
 def add_statistics(
@@ -55,10 +59,6 @@ def add_statistics(
     ordered = {name: dict(sorted(found.items(), key=_number)) for name, found in counts.items()}
     return total | ordered
 
-
-def _number(item: tuple[str, int]) -> int:
-    return int(item[0])
-
 # %% ../nbs/09_describe.ipynb #ff28a4d7
 _GLOBS = {"parquet": ["data/{split}-*.parquet"], "webdataset": ["{split}-*.tar"]}
 _PICTURES = ["{split}/*.png", "{split}/metadata.jsonl"]
@@ -66,12 +66,12 @@ _DEEP_PICTURES = ["{split}/*/*.png", "{split}/metadata.jsonl"]  # of more than 1
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _LARGE = ((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))
 
-
+# %% ../nbs/09_describe.ipynb #0cf61511
 def _is_mnist(manifest: Record) -> bool:
     names = {made["glyphs"]["name"] for made in manifest["splits"].values()}
     return names <= {"sample", "mnist"}
 
-
+# %% ../nbs/09_describe.ipynb #dd101b05
 def _size_category(count: int) -> str:
     return next((name for limit, name in (*_SIZES, *_LARGE) if count < limit), "n>1T")
 
@@ -130,7 +130,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * (len(head) - 1)}"]
     return lines + [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
 
-
+# %% ../nbs/09_describe.ipynb #ac711b75
 def _shares(statistics: Mapping[str, Record], name: str) -> list[str]:
     keys = sorted({key for one in statistics.values() for key in one[name]}, key=int)
     if len(keys) > 40:
@@ -182,7 +182,7 @@ written in one go: their digits lean on each other, touch, and differ less withi
 do, on paper that is rarely black. A recogniser that has seen nothing else should be tried on real
 strings before it is trusted."""
 
-
+# %% ../nbs/09_describe.ipynb #063246b3
 def _splits_table(manifest: Record, statistics: Mapping[str, Record]) -> list[str]:
     rows = [
         [f"`{split}`", f"{one['samples']:,}", f"{len(manifest['shards'][split]):,}"]
@@ -243,7 +243,7 @@ _TERMS = (
     "samplingRate", "separator", "source", "subField", "transform",
 )  # fmt: skip
 
-
+# %% ../nbs/09_describe.ipynb #91ac5fe3
 def _context() -> dict[str, Any]:
     terms = {name: f"cr:{name}" for name in _TERMS} | {"conformsTo": "dct:conformsTo"}
     return _CONTEXT | terms
@@ -257,12 +257,12 @@ _FILES = {
 }
 _KINDS = {"text": "sc:Text", "length": "sc:Integer", "width": "sc:Integer"}
 
-
+# %% ../nbs/09_describe.ipynb #469f3f5e
 def _field(where: str, name: str, source: dict[str, Any], kind: str) -> dict[str, Any]:
     named = {"@type": "cr:Field", "@id": f"{where}/{name}", "name": f"{where}/{name}"}
     return named | {"dataType": kind, "source": source}
 
-
+# %% ../nbs/09_describe.ipynb #c3e64aeb
 def _parquet_records() -> list[dict[str, Any]]:
     files = {"fileSet": {"@id": "files"}}
     fields = [
@@ -286,7 +286,7 @@ def _listed_records(split: str) -> dict[str, Any]:
     ]
     return {"@type": "cr:RecordSet", "@id": split, "name": split, "field": fields}
 
-
+# %% ../nbs/09_describe.ipynb #c0c0b501
 def _file_object(name: str, entry: Record, encoding: str) -> dict[str, Any]:
     told = {"@type": "cr:FileObject", "@id": name, "name": name, "contentUrl": name}
     told |= {"encodingFormat": encoding, "sha256": entry["sha256"]}
