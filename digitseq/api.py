@@ -42,11 +42,11 @@ from digitseq.core import (
     read_npz,
     stream_key,
 )
+from .encoding import encode_png
 from .generating import MAX_LENGTH, MAX_SIDE, DigitSequences, SequenceSpec
 from .loading import load_arrays, load_idx, load_sample
 from .mapping import draw_glyphs, parse_digits
 from .normalizing import resize_area, to_uint8
-from .saving import encode_png
 from .spacing import check_spacing, draw_gaps_exactly, least_width, place, shrunk_cell
 
 # %% ../nbs/13_api.ipynb #9ef8a8c0
@@ -302,7 +302,7 @@ def _sequences(
     wishes: dict[str, Any] = {"spacing": _limits(spacing_range, digit), "overflow": "shrink"}
     spec = SequenceSpec(ENDLESS, length, width, height, seed=seed, **wishes)
     ds = DigitSequences(glyphs, spec)
-    _warn_of_shrinking(length, ds.layout.width, digit, int(ds.layout.cells[length, 2]))
+    _warn_of_shrinking(length, ds.layout.width, digit, int(ds.layout.cells[length, 0]))
     return ds
 
 # %% ../nbs/13_api.ipynb #9c040e3e

@@ -167,13 +167,13 @@ def stored_arrays(
 
 # %% ../nbs/01_load.ipynb #cefd102c
 def read_glyphs(
-    path: FilePath,  # a file that write_glyphs made
+    path: FilePath | io.BytesIO,  # a file that write_glyphs made, or what is in it
 ) -> Glyphs:
     """Read a glyph set and compare it with its fingerprint.
 
     Raises ValueError if anything in the file is not as it was written.
     """
-    with open(path, "rb") as file:
+    with path if isinstance(path, io.BytesIO) else open(path, "rb") as file:
         try:
             columns: dict[str, Any] = dict(stored_arrays(file))
             name, split, stated = (columns.pop(text).item() for text in ("name", "split", "sha256"))

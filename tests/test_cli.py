@@ -52,7 +52,8 @@ def test_the_command_of_the_readme_makes_a_data_set_and_says_so(here: Path) -> N
     done = in_process("generate", "digits", "--num-samples", 1000)
     assert done.returncode == 0
     assert "1.00k/1.00k" in done.stderr
-    first, look, check, use = done.stdout.splitlines()
+    first, look, read, check, use = done.stdout.splitlines()
+    assert read == f"read    {Path('digits') / 'README.md'}"
     assert first.startswith("1,000 sequences (train 1,000) are in digits, ")
     assert Path(look.split()[1].rstrip(",")).is_file()
     assert main(shlex.split(check)[2:]) == 0
@@ -155,7 +156,7 @@ BAD = {
     "generate out --width 500 --fill justify": "width must be",
     "generate out --length 1 --unique --num-samples 11": "at most 10 for unique texts",
     "generate out --writer same": "writer",
-    "generate out --format jpg": "format must be one of png, npz, got 'jpg'",
+    "generate out --format jpg": "webdataset, got 'jpg': did you mean 'png'?",
     "generate out --source mnits": "source must be sample or mnist",
     "generate out --split trian": "did you mean 'train'",
     "generate out --splits train": "--splits takes NAME=COUNT",

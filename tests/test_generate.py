@@ -7,9 +7,9 @@ import pickle
 import re
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import fields
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from digitseq import spacing
+from digitseq import generating, spacing
 from digitseq.core import Glyphs, Sample, SequenceBatch
 from digitseq.generating import SPEC_VERSION, DigitSequences, SequenceSpec, sequence
 from digitseq.loading import load_sample
@@ -124,6 +124,48 @@ def test_a_longer_data_set_begins_like_a_shorter_one(small: Glyphs, wishes: dict
     assert_same_batches(few, more[:300])
     if not wishes.get("unique"):
         assert_same_batches(few, cut(small, **wishes | {"num_samples": HUGE})[:300])
+
+
+@varied
+def test_a_sample_is_nobody_elses(small: Glyphs, wishes: dict[str, Any]) -> None:
+    """Samples are made in memory that is used again: what was given away must not change."""
+    ds, order = cut(small, **wishes), [5, 299, 0, 5, 17, 120]
+    batch = ds.batch(order)
+    kept = [ds[k] for k in order]  # each after the others, in the same arrays
+    for row, sample in enumerate(kept):
+        assert_row(batch, row, sample)
+    arrays = [value for sample in kept for value in sample if isinstance(value, np.ndarray)]
+    arrays += [value for one in kept for value in one.factors.values() if np.ndim(value)]
+    for one, other in combinations(arrays, 2):
+        assert not np.shares_memory(one, other)
+    for array in arrays:
+        array.fill(77)
+    assert_row(batch, 1, ds[299])
+
+
+@varied
+def test_samples_are_made_in_threads(small: Glyphs, wishes: dict[str, Any]) -> None:
+    ds, order = cut(small, **wishes), np.random.default_rng(1).integers(0, 300, 400).tolist()
+    batch = ds.batch(order)
+    with ThreadPoolExecutor(4) as pool:
+        for row, sample in enumerate(pool.map(ds.__getitem__, order)):
+            assert_row(batch, row, sample)
+    assert 1 <= len(ds.spare) <= 4
+
+
+def test_a_failed_sample_leaves_no_trace(small: Glyphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    ds = cut(small)
+    before, real, calls = ds[3], generating.compose_unchecked, iter([True, False])
+
+    def fails_once(*args: Any) -> None:
+        if next(calls):
+            raise MemoryError
+        real(*args)
+
+    monkeypatch.setattr(generating, "compose_unchecked", fails_once)
+    with pytest.raises(MemoryError):
+        ds[4]
+    assert (ds[3].image == before.image).all()
 
 
 @varied

@@ -59,7 +59,7 @@ def painted_apart(ds: DigitSequences, batch: SequenceBatch) -> tuple[np.ndarray,
     h, w = glyphs.shape[2:]
     flat = glyphs.reshape(-1, h, w)
     slots = np.where(batch.digits >= 0, np.arange(count * longest).reshape(count, longest), -1)
-    wide, tall = (np.tile(ds.layout.cells[batch.lengths, k], (longest, 1)).T for k in (2, 3))
+    wide, tall = (np.tile(ds.layout.cells[batch.lengths, k], (longest, 1)).T for k in (0, 1))
     x0, x1 = batch.cells[..., 0], batch.cells[..., 2]
     left = np.where(x0 > 0, x0, x1 - wide).astype(np.int64)  # a cell may hang over the edge
     top = (ds.layout.height - tall).astype(np.int64) // 2

@@ -99,7 +99,8 @@ def test_import_is_light() -> None:
 
 
 def test_using_a_name_loads_no_framework() -> None:
-    heavy = ("tensorflow", "keras", "matplotlib", "pandas", "datasets", "ipywidgets")
+    heavy = ("tensorflow", "keras", "matplotlib", "pandas", "datasets", "ipywidgets", "torch")
+    heavy += ("fsspec", "pyarrow", "webdataset", "distributed", "pycocotools", "mlcroissant")
     code = f"import sys; from digitseq import *; print([n for n in {heavy} if n in sys.modules])"
     done = python("-c", code)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -23,9 +23,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitseq import saving
+from digitseq import encoding, picturing, recording, saving
 from digitseq.core import Glyphs
 from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.keeping import LocalFolder
 from digitseq.loading import load_sample
 from digitseq.saving import load, read_manifest, save, verify
 
@@ -240,7 +241,7 @@ def test_a_disk_that_fills_up_meanwhile_holds_only_whole_files(
     ds, out = sets[0].replace(num_samples=400 if format == "png" else 1000), small_disk / "out"
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(3_000_000 - (200_000 if format == "npz" else 800_000)))
-    monkeypatch.setattr(saving, "_check_room", lambda out, needed: None)
+    monkeypatch.setattr(LocalFolder, "check_room", lambda folder, needed: None)
     with pytest.raises(OSError) as caught:
         save(ds, out, format, 50, workers=workers, progress=False)
     assert caught.value.errno == errno.ENOSPC
@@ -423,22 +424,10 @@ def test_a_killed_worker_is_replaced(
     assert contents(out) == contents(write(ds, tmp_path / "serial"))
 
 
-def test_a_shard_that_kills_its_workers_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "deadly.py").write_text("import os\ndef work(shard):\n    os._exit(1)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    from deadly import work  # type: ignore[import-not-found]
-
-    shards = saving._cut("train", 2, 1)
-    with pytest.raises(RuntimeError, match="three times over train-00000-of-00002, train-00001"):
-        list(saving._in_pool(work, shards, 1))
-
-
 def test_an_error_in_a_worker_is_the_error(tmp_path: Path, sets: list[DigitSequences]) -> None:
     out = tmp_path / "out"
     (out / "train").mkdir(parents=True)
-    (out / "train" / saving._picture_name(0, sets[0][0].text, 5)).mkdir()
+    (out / "train" / picturing.picture_name(0, sets[0][0].text, 5)).mkdir()
     with pytest.raises(OSError):
         write(sets, out, workers=1)
     assert half_written(out) == []
@@ -581,12 +570,12 @@ def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
 def forge(out: Path, data: dict[str, Any]) -> None:
     """Write a manifest that agrees with itself and with its recipe, whatever it says."""
     data = {name: value for name, value in data.items() if name != "sha256"}
-    data["recipe_sha256"] = saving._recipe_sha256(data)
+    data["recipe_sha256"] = recording.recipe_sha256(data)
     if "versions" in data:
-        recipe = {name: data.get(name) for name in (*saving._MADE_OF, "versions")}
-        (out / "recipe.json").write_bytes(saving._pretty(recipe))
-    forged = data | {"sha256": saving._digest(data)}
-    (out / "manifest.json").write_bytes(saving._pretty(forged))
+        recipe = {name: data.get(name) for name in (*recording.MADE_OF, "versions")}
+        (out / "recipe.json").write_bytes(recording.pretty_json(recipe))
+    forged = data | {"sha256": recording.json_digest(data)}
+    (out / "manifest.json").write_bytes(recording.pretty_json(forged))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -776,6 +765,6 @@ def test_a_picture_of_another_size_is_a_value_error(
     path = next((out / "train").glob("000000002_*.png"))
     picture = path.read_bytes()
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big") + picture[24:29]
-    path.write_bytes(picture[:8] + saving._chunk(b"IHDR", size) + picture[33:])
+    path.write_bytes(picture[:8] + encoding._chunk(b"IHDR", size) + picture[33:])
     with pytest.raises(ValueError, match=r"000000002_\d+.png makes no sense"):
         load(out)[2]
