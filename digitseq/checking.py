@@ -41,7 +41,7 @@ def _digests(glyphs: Glyphs) -> list[bytes]:
 # %% ../nbs/10_leak.ipynb #374b276e
 _NUMBERED_AS = {"sample": "mnist"}
 
-
+# %% ../nbs/10_leak.ipynb #bac535d7
 def _numbering(name: str) -> str:
     """Tell whose numbers the ids of a glyph set are; "" if nobody else's."""
     names = {_NUMBERED_AS.get(part, part) for part in name.split("+")}
@@ -106,7 +106,7 @@ class _Texts:
 # %% ../nbs/10_leak.ipynb #5250454a
 Source: TypeAlias = Glyphs | DigitSequences | SavedSequences | str | Path
 
-
+# %% ../nbs/10_leak.ipynb #bdbf356b
 def _sets(side: object, name: str) -> list[Glyphs | DigitSequences | SavedSequences]:
     """List what one side is made of.
 
@@ -171,7 +171,7 @@ class _Part(NamedTuple):
     used: NDArray[np.bool_]  # which of these are in use
     digests: list[bytes]  # of the pictures; none if the glyphs were not found
 
-
+# %% ../nbs/10_leak.ipynb #b1b1ac62
 def _part(
     source: Glyphs | DigitSequences | SavedSequences,
     glyphs: Glyphs | None,
@@ -194,7 +194,7 @@ class _Has(NamedTuple):
     pictures: set[bytes]
     writers: set[int]
 
-
+# %% ../nbs/10_leak.ipynb #0fc67bd6
 def _has(parts: Sequence[_Part], in_use: bool) -> _Has:
     """List what a side could use, or what it does use."""
     has = _Has(set(), set(), set())
@@ -211,7 +211,7 @@ def _has(parts: Sequence[_Part], in_use: bool) -> _Has:
 # %% ../nbs/10_leak.ipynb #a6f3e2c6
 _Key: TypeAlias = tuple[str | bytes, int]
 
-
+# %% ../nbs/10_leak.ipynb #febc5d1f
 def _common(
     parts: Sequence[_Part], has: _Has, in_use: bool
 ) -> tuple[dict[_Key, int], dict[_Key, int]]:
@@ -243,7 +243,7 @@ def _gaps(part: _Part) -> Iterator[str]:
             " compared, and of the ids only those in use: pass them as glyphs="
         )
     elif part.glyphs.writers is None:
-        yield f"writers: it is not known who wrote the glyphs of {part.name}"
+        yield f"writers: those of {part.name} are not known"
 
 # %% ../nbs/10_leak.ipynb #ee7ea34f
 def _unchecked(a: Sequence[_Part], b: Sequence[_Part]) -> tuple[str, ...]:

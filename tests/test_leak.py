@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import digitseq as dsq
+from digitseq import checking
 from digitseq.checking import check_leakage
 from digitseq.cli import main
 from digitseq.core import Glyphs
@@ -137,6 +138,108 @@ def test_what_could_not_be_checked_is_said(
     cache_glyphs(left.glyphs), cache_glyphs(right.glyphs)
     seeing = check_leakage(tmp_path / "left", tmp_path / "right")
     assert len(seeing.unchecked) < len(blind.unchecked)
+
+
+def test_glyphs_that_are_handed_in_are_found(
+    tmp_path: Path, base: Glyphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A glyph set on the other side, or in glyphs=, serves a folder whose own are nowhere."""
+    monkeypatch.setenv("DIGITSEQ_CACHE", str(tmp_path / "cache"))
+    left = sequences(cut(base, np.arange(30)), 3, length=2)
+    save(left, tmp_path / "left", "npz", progress=False)
+    forged = replace(cut(base, np.arange(30)), ids=np.arange(30) + 500, name="theirs")
+    blind = check_leakage(tmp_path / "left", forged)
+    assert blind.pictures.potential == 0 and "are not here" in str(blind)
+    for seeing in (
+        check_leakage(tmp_path / "left", forged, glyphs=left.glyphs),
+        check_leakage([tmp_path / "left", left], forged),
+    ):
+        drawn = left.glyphs.images[np.isin(left.glyphs.ids, left[:].sources)]
+        pictures = {image.tobytes() for image in drawn}
+        assert seeing.pictures.potential == 30 and not seeing.ok
+        assert seeing.pictures.fact == sum(image.tobytes() in pictures for image in forged.images)
+
+
+def test_without_glyphs_the_ids_in_use_still_tell(
+    tmp_path: Path, base: Glyphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIGITSEQ_CACHE", str(tmp_path / "cache"))
+    sets = [sequences(cut(base, np.arange(30)), 20, seed=seed) for seed in (0, 1)]
+    for k, one in enumerate(sets):
+        save(one, tmp_path / str(k), "npz", progress=False)
+    report = check_leakage(tmp_path / "0", tmp_path / "1")
+    used = [set(one[:].sources[one[:].sources >= 0].tolist()) for one in sets]
+    assert report.ids.potential == report.ids.fact == len(used[0] & used[1]) > 0
+    assert not report.ok and report.sheet is None and "<img" not in report._repr_html_()
+
+
+def test_the_sample_is_a_part_of_mnist() -> None:
+    """The ids of the sample are rows of MNIST's training file, and are compared as such."""
+    few = load_sample().subset(np.arange(20))
+    blank = Glyphs(np.zeros((20, 28, 28), np.uint8), few.labels, few.ids, name="mnist")
+    report = check_leakage(few, blank)
+    assert (report.ids.potential, report.pictures.potential) == (20, 0) and not report.ok
+    joined = Glyphs.concat([blank, Glyphs(few.images, few.labels, few.ids + 10**6)])
+    assert check_leakage(few, joined).ids.potential == 0  # which of them are whose, nobody knows
+    assert check_leakage(few, joined).pictures.potential == 20
+
+
+def test_other_sizes_are_other_pictures(base: Glyphs) -> None:
+    one = Glyphs(np.full((1, 2, 8), 7, np.uint8), np.array([1]), np.array([1]))
+    other = Glyphs(np.full((1, 4, 4), 7, np.uint8), np.array([1]), np.array([1]))
+    report = check_leakage(one, other)
+    assert report.ok and any("differ in size" in sentence for sentence in report.unchecked)
+
+
+def test_a_glyph_in_several_sets_counts_once(base: Glyphs) -> None:
+    for glyphs in (cut(base, np.arange(12)), replace(cut(base, np.arange(12)), name="custom")):
+        alone = check_leakage(base, glyphs)
+        both = check_leakage([base, base], [glyphs, glyphs])
+        assert both.glyphs == alone.glyphs and alone.glyphs.potential > 0
+
+
+def test_examples_begin_with_those_in_use_and_are_few(base: Glyphs) -> None:
+    report = check_leakage(sequences(base, 1, length=2), sequences(base, 1, length=2))
+    used = set(sequences(base, 1, length=2)[:].sources.ravel().tolist())
+    assert len(report.ids.examples) == 10 and set(report.ids.examples[: len(used)]) == used
+    assert report.sheet is not None and len(report.sheet) == 24
+    shown = {image.tobytes() for image in report.sheet[: len(used)]}
+    assert shown == {base.images[k].tobytes() for k in np.flatnonzero(np.isin(base.ids, [*used]))}
+
+
+def test_a_bar_is_shown_if_wanted(base: Glyphs, capsys: pytest.CaptureFixture[str]) -> None:
+    left = sequences(base, 30)
+    check_leakage(left, left)
+    assert capsys.readouterr().err == ""
+    check_leakage(left, left, progress=True)
+    assert "60.0/60.0" in capsys.readouterr().err
+
+
+@given(st.lists(st.text("0123456789", min_size=1, max_size=24), min_size=1, max_size=30))
+def test_codes_tell_texts_apart(texts: list[str]) -> None:
+    digits = np.full((len(texts), 24), -1, np.int8)
+    for row, text in zip(digits, texts, strict=True):
+        row[: len(text)] = [*map(int, text)]
+    codes = checking._codes(digits).tolist()
+    assert len(set(codes)) == len(set(texts))
+    for code, text in zip(codes, texts, strict=True):
+        assert code == int(f"1{text}") if len(text) <= 18 else code >> 63 == 1
+
+
+@given(st.lists(st.lists(st.integers(-5, 5), max_size=9), max_size=9))
+def test_numbers_are_gathered(chunks: list[list[int]]) -> None:
+    numbers = checking._Numbers(np.int64)
+    for chunk in chunks:
+        numbers.add(np.array(chunk, np.int64))
+    assert numbers.sorted().tolist() == sorted({number for chunk in chunks for number in chunk})
+
+
+def test_a_million_texts_take_eight_bytes_each(base: Glyphs) -> None:
+    numbers = checking._Numbers(np.uint64)
+    for start in range(0, 1 << 20, 1 << 13):
+        numbers.add(np.arange(start, start + (1 << 13), dtype=np.uint64) % np.uint64(1 << 19))
+        assert sum(map(len, numbers.waiting)) <= max(1 << 18, len(numbers.merged))
+    assert len(numbers.sorted()) == 1 << 19
 
 
 def test_bad_sides_are_refused(tmp_path: Path, base: Glyphs) -> None:

@@ -7,27 +7,34 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from digitseq import mapping
 from digitseq.core import Glyphs, permute, stream_key, weight_thresholds
 from digitseq.mapping import (
+    PARTS,
     LabelMap,
+    Part,
+    balanced_round,
     check_classes,
+    draw_balanced,
+    draw_circuit,
     draw_digits,
+    draw_disjoint,
     draw_glyphs,
     draw_length,
     draw_unique,
     draw_writer,
     label_map,
     parse_digits,
+    texts_part,
     texts_table,
     unique_capacity,
 )
@@ -561,6 +568,181 @@ def test_capacity_is_counted_up_to_18_digits(shortest: int, more: int) -> None:
     assert unique_capacity(shortest, shortest + more) == min(texts, 2**62)
 
 
+# Texts that no two splits share
+
+
+def shuffled(number: int, size: int, seed: int, key: int) -> int:
+    """Eight Feistel rounds on NumPy's words, walked until the number is below the size."""
+    base = math.isqrt(size - 1) + 1
+    while True:
+        left, right = divmod(number, base)
+        for turn in range(8):
+            word = numpy_word(seed, key, right, turn)
+            left, right = right, (left + (word * base >> 64)) % base
+        number = left * base + right
+        if number < size:
+            return number
+
+
+def listed(size: int, part: Part, count: int) -> list[int]:
+    """The first numbers of a part, found by looking at each number below the size."""
+    numbers = (k for k in range(size) if 0 <= k % part.step - part.first < part.width)
+    return list(islice(numbers, count))
+
+
+def disjoint_oracle(
+    index: int, shortest: int, longest: int, part: Part, seed: int, key: int, shared: int
+) -> str:
+    """Deal out texts one by one, from lists of those that the part has of each length."""
+    lengths, row = list(range(shortest, longest + 1)), 0
+    while True:  # one round after another
+        able = [n for n in lengths if len(listed(10 ** min(n, 18), part, row + 1)) > row]
+        if index < len(able):
+            break
+        index, row = index - len(able), row + 1
+    length = able[0] + shuffled(index, len(able), seed, key ^ row)
+    told = min(length, 18)
+    number = listed(10**told, part, row + 1)[row]
+    text = f"{shuffled(number, 10**told, seed, shared ^ (length << 40)):0{told}d}"
+    return text
+
+
+def disjoint(
+    index: int, shortest: int, longest: int, part: Part, seed: int, key: int, shared: int
+) -> str:
+    out = np.full(longest, -7, np.int8)
+    where = (u64(seed), u64(key), u64(shared), u64(index), shortest, longest, part)
+    length = draw_disjoint(*where, out)
+    assert set(out[length:].tolist()) <= {-7}
+    assert set(out[:length].tolist()) <= set(range(10))
+    return "".join(map(str, out[:length]))
+
+
+parts_of_all = st.one_of(
+    st.sampled_from([*PARTS.values(), Part(0, 1, 1)]), st.text(max_size=8).map(texts_part)
+)
+
+
+@given(st.integers(0, 90), st.integers(1, 4), st.integers(0, 3), parts_of_all, words, words, words)
+def test_disjoint_texts_are_the_oracles(
+    index: int, shortest: int, more: int, part: Part, seed: int, key: int, shared: int
+) -> None:
+    longest = shortest + more
+    index %= max(1, unique_capacity(shortest, longest, part))
+    if unique_capacity(shortest, longest, part):
+        case = (index, shortest, longest, part, seed, key, shared)
+        assert disjoint(*case) == disjoint_oracle(*case)
+
+
+@given(st.integers(0, 30), st.integers(18, 23), st.sampled_from([*PARTS.values()]), words, words)
+def test_long_disjoint_texts_begin_as_the_oracles(
+    index: int, length: int, part: Part, seed: int, shared: int
+) -> None:
+    text = disjoint(index, length, length, part, seed, 3, shared)
+    begun = disjoint_oracle(index, length, length, part, seed, 3, shared)
+    rest = [below(10, seed, 3, index, 8 + j, 8 + j, 0) for j in range(18, length)]
+    assert text == begun + "".join(map(str, rest))
+
+
+@given(st.integers(1, 6), st.text(max_size=30))
+def test_a_part_has_as_many_texts_as_it_says(length: int, split: str) -> None:
+    part = texts_part(split)
+    assert unique_capacity(length, length, part) == len(listed(10**length, part, 10**6))
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
+def test_other_names_stay_out_of_the_four(names: list[str]) -> None:
+    four = {k for part in PARTS.values() for k in listed(1000, part, 1000)}
+    assert len(four) == 900
+    for name in set(names) - set(PARTS):
+        own = listed(1000, texts_part(name), 1000)
+        assert len(own) == 1 and not four & set(own)
+
+
+# Every pair of neighbours
+
+
+def circuit_oracle(seed: int, key: int, turn: int, number: int, start: int) -> list[int]:
+    """A drunkard's first visits are the last ways out, turned round; the rest are shuffled."""
+    value, at, last = number << 12, start, dict[int, int]()
+
+    def draw(limit: int) -> int:
+        nonlocal value
+        value += 1
+        return below(limit, seed, key, turn, value - 1, value - 1, 0)
+
+    while len(last) < 9:
+        to = draw(10)
+        if to != start:
+            last.setdefault(to, at)
+        at = to
+    exits = []
+    for digit in range(10):
+        rest = [to for to in range(10) if to != last.get(digit)]
+        for k in range(len(rest) - 1, 0, -1):
+            j = draw(k + 1)
+            rest[k], rest[j] = rest[j], rest[k]
+        exits.append(rest + ([last[digit]] if digit in last else []))
+    line = [start]
+    for _ in range(100):
+        line.append(exits[line[-1]].pop(0))
+    return line
+
+
+def circuit_of(seed: int, key: int, turn: int, number: int, start: int) -> list[int]:
+    exits, line = np.full((11, 10), 99, np.int8), np.full(101, 99, np.int8)
+    draw_circuit(u64(seed), u64(key), u64(turn), number, start, exits, line)
+    return line.tolist()
+
+
+circuits = st.tuples(words, words, indices, st.integers(0, 998), st.integers(0, 9))
+
+
+@settings(max_examples=30)
+@given(circuits)
+def test_circuits_are_the_oracles_and_take_every_pair_once(case: tuple[int, ...]) -> None:
+    line = circuit_of(*case)
+    assert line == circuit_oracle(*case)
+    assert set(pairwise(line)) == set(product(range(10), repeat=2))
+
+
+def test_every_circuit_is_equally_likely() -> None:
+    """The last ways out are a uniform tree: by Cayley's formula, of the nine points that could hang
+    from the root all but one do so with a chance of 1/10. All other ways are alike."""
+    hanging, second, middle = Counter[int](), Counter[int](), Counter[int]()
+    for turn in range(4000):
+        line = circuit_of(int(SEED), 5, turn, 0, 3)
+        last = dict(pairwise(line))
+        hanging[min(4, sum(last[digit] == 3 for digit in range(10) if digit != 3) - 1)] += 1
+        second[line[1]] += 1
+        middle[line[50]] += 1
+    weights = {k: math.comb(8, k) * 9 ** (8 - k) for k in range(9)}
+    few = {k: weights[k] for k in range(4)} | {4: sum(weights[k] for k in range(4, 9))}
+    assert_follows(hanging, few)
+    assert_follows(second, dict.fromkeys(range(10), 1))
+    del middle[3]  # where it starts, it comes by less often
+    assert_follows(middle, dict.fromkeys(set(range(10)) - {3}, 1))
+
+
+@settings(max_examples=30)
+@given(words, words, indices, st.integers(2, 400))
+def test_balanced_texts_are_pieces_of_circuits(
+    seed: int, key: int, index: int, length: int
+) -> None:
+    texts, times = balanced_round(length)
+    turn, piece = divmod(index, texts)
+    start = below(10, seed, key, turn, 2**32 - 1, 2**32 - 1, 0)
+    begin = shuffled(piece, texts, seed, key ^ (WORD - 1) ^ turn) * (length - 1)
+    whole = [start]
+    for number in range(begin // 100, (begin + length - 2) // 100 + 1):
+        assert number < times
+        whole += circuit_of(seed, key, turn, number, start)[1:]
+    exits, circuit = np.zeros((11, 10), np.int8), np.zeros(101, np.int8)
+    out = np.full(length, 99, np.int8)
+    draw_balanced(u64(seed), u64(key), u64(index), length, texts, exits, circuit, out)
+    assert out.tolist() == whole[begin % 100 : begin % 100 + length]
+
+
 # Without numba
 
 
@@ -600,6 +782,11 @@ for i in range(60):
     numbers = [permute(i, size, *who[:2]) for size in (61, 1000, 10**18, 2**62)]
     texts = [mapping.draw_unique(*who, *lengths, row) for lengths in ((1, 30), (19, 30), (5, 8))]
     found.append([numbers, texts, row.tolist(), type(length).__name__])
+    part = mapping.texts_part(f"s{i}")
+    scratch = np.zeros((11, 10), np.int8), np.zeros(101, np.int8)
+    length = mapping.draw_disjoint(*who[:2], u64(i), who[2], 4, 30, part, row)
+    mapping.draw_balanced(*who, 30, 100, *scratch, row[:30])
+    found.append([length, row.tolist()])
 print(json.dumps(found))
 """
 
@@ -616,7 +803,7 @@ def test_without_numba_everything_is_the_same() -> None:
     )
     assert shown.returncode == 0, shown.stderr
     assert hidden.returncode == 0, hidden.stderr
-    assert len(json.loads(shown.stdout)) == 60 * 9
+    assert len(json.loads(shown.stdout)) == 60 * 10
     assert shown.stdout == hidden.stdout
 
 

@@ -1,4 +1,4 @@
-"""Write down what forty varied specs give, so that no later change moves a pixel unseen.
+"""Write down what varied specs give, so that no later change moves a pixel unseen.
 
 usage: python tools/golden.py      (writes tests/golden.json)
 
@@ -60,6 +60,12 @@ SPECS: list[dict[str, Any]] = [
     {"digits": (0, 0, 0, 1, 0, 0, 0, 2, 0, 0), "length": (3, 8)},
     {"writer": "same", "length": (2, 4)},
     {"writer": "same", "length": 3, "measure": "ink", "spacing": (-1, 3), "ink": "black"},
+    {"texts": "disjoint", "length": 4},
+    {"texts": "disjoint", "length": (2, 7), "width": 200},
+    {"texts": "disjoint", "length": (3, 21)},
+    {"texts": "balanced"},
+    {"texts": "balanced", "length": 4},
+    {"texts": "balanced", "length": 103},
 ]
 SEEDS = (0, 1, 20260101, 2**63, 2**64 - 1)
 
@@ -87,7 +93,7 @@ def measured(number: int, spec: SequenceSpec) -> str:
 def golden() -> list[dict[str, Any]]:
     cases = []
     for number, wishes in enumerate(SPECS):
-        few = 110 if wishes.get("unique") else 2**62
+        few = 110 if wishes.get("unique") or wishes.get("texts") == "disjoint" else 2**62
         spec = SequenceSpec(**{"num_samples": few, "seed": SEEDS[number % len(SEEDS)]} | wishes)
         about = {"spec": spec.to_dict(), "spec_sha256": spec.sha256}
         cases.append(about | {"batch_sha256": measured(number, spec)})
