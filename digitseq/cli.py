@@ -214,7 +214,7 @@ app = typer.Typer(
 Out = Annotated[str, typer.Argument(help="the data set's folder, or an address: s3://...")]
 Root = Annotated[Path | None, typer.Option(help="folder of the MNIST files")]
 
-
+# %% ../nbs/14_cli.ipynb #03e85ad8
 def _tell_version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:

@@ -81,7 +81,7 @@ def padded(
 # %% ../nbs/09_cut.ipynb #5e42a1eb
 Record = Mapping[str, Any]
 
-
+# %% ../nbs/09_cut.ipynb #d2ebb138
 def shard_record(
     shard: Shard,
     batch: SequenceBatch,  # all of its samples
@@ -153,6 +153,23 @@ def check_entries(
         if not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
             raise ValueError(f"a SHA-256 must be 64 hexadecimal digits, got {entry['sha256']!r}")
 
+# %% ../nbs/09_cut.ipynb #4b9a8d43
+def _check_factors(types: Mapping[str, str], stem: str) -> None:
+    for name, dtype in types.items():
+        if np.dtype(dtype).kind not in "iufb":
+            raise ValueError(f"{stem} has a factor {name!r} of type {dtype!r}")
+
+# %% ../nbs/09_cut.ipynb #7a6b944d
+def _check_size(record: Record, stem: str, spec: SequenceSpec | None) -> None:
+    (height, width), longest = record["shape"], record["longest"]
+    for number in (height, width, longest):
+        as_integer(number, "a side or a length", 1, 1 << 16)
+    if spec is not None:
+        given = spec.texts if isinstance(spec.texts, tuple) else ()
+        promised = max(map(len, given), default=np.max(spec.length or 0))
+        if (promised, spec.height, spec.width or width) != (longest, height, width):
+            raise ValueError(f"{stem} has another length or size than its spec")
+
 # %% ../nbs/09_cut.ipynb #fb655db9
 def checked_record(
     record: Record,  # with the entry of the shard's file
@@ -166,15 +183,6 @@ def checked_record(
     if record["name"] != shard.stem or record["samples"] != shard.samples:
         raise ValueError(f"{shard.stem} is listed as {record['name']!r}")
     check_entries(record, {"size": 0, "sha256": record["content_sha256"]})
-    for name, dtype in record["factors"].items():
-        if np.dtype(dtype).kind not in "iufb":
-            raise ValueError(f"{shard.stem} has a factor {name!r} of type {dtype!r}")
-    (height, width), longest = record["shape"], record["longest"]
-    for number in (height, width, longest):
-        as_integer(number, "a side or a length", 1, 1 << 16)
-    if spec is not None:
-        given = spec.texts if isinstance(spec.texts, tuple) else ()
-        promised = max(map(len, given), default=np.max(spec.length or 0))
-        if (promised, spec.height, spec.width or width) != (longest, height, width):
-            raise ValueError(f"{shard.stem} has another length or size than its spec")
+    _check_factors(record["factors"], shard.stem)
+    _check_size(record, shard.stem, spec)
     return dict(record)

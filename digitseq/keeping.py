@@ -24,7 +24,7 @@ from .core import atomic_write, import_extra
 Entry = dict[str, Any]  # of a file: its "size" in bytes and its "sha256"
 Data = bytes | Iterable[bytes]  # all that shall be in a file, whole or in pieces
 
-
+# %% ../nbs/09_keep.ipynb #5cdcb814
 class Place(ABC):
     """A place where files are, known by their names in it."""
 
@@ -90,7 +90,7 @@ class Folder(Place):
 WORK = ".digitseq"  # a folder in the folder, for what only this package reads
 LOCK = f"{WORK}/lock"
 
-
+# %% ../nbs/09_keep.ipynb #4436fe28
 @dataclass(frozen=True)
 class LocalFolder(Folder):
     """A folder of this machine."""
@@ -135,7 +135,7 @@ def _walk_here(folder: Path) -> Iterator[str]:
         start = Path(place).relative_to(folder)
         yield from ((start / name).as_posix() for name in sorted(names))
 
-
+# %% ../nbs/09_keep.ipynb #2206fa4c
 def _write_here(path: Path, data: Data, sync: bool) -> Entry:
     try:
         return atomic_write(path, data, sync)
@@ -232,7 +232,7 @@ def _walk_away(fs: Any, root: str) -> Iterator[str]:
         for path in fs.find(root):
             yield path[len(root) :].lstrip("/")
 
-
+# %% ../nbs/09_keep.ipynb #d9c3dd13
 def _size_away(fs: Any, path: str) -> int | None:
     fs.invalidate_cache()
     with suppress(FileNotFoundError):

@@ -45,7 +45,7 @@ from .picturing import whole_names as picture_names
 # %% ../nbs/09_recipe.ipynb #7327c53d
 FORMATS = (*STYLES, *PACKERS)
 
-
+# %% ../nbs/09_recipe.ipynb #60e84565
 def checked_format(
     format: object,  # what the user gave
 ) -> str:
@@ -66,7 +66,7 @@ def shard_file(
     """Name the file that stands for a shard: its archive, or the list of its pictures."""
     return PACKERS[format].file_name(shard) if format in PACKERS else list_file(shard)
 
-
+# %% ../nbs/09_recipe.ipynb #5b1c3944
 def write_shard(
     folder: Folder,
     shard: Shard,
@@ -130,7 +130,8 @@ def _shared(a: Glyphs, b: Glyphs) -> list[int]:
     """List the ids of the glyphs in `b` that `a` has too."""
     alike = a.images.shape[1:] == b.images.shape[1:]
     pictures = {image.tobytes() for image in a.images} if alike else set()
-    ids = set(a.ids.tolist()) if a.name == b.name != "custom" else set()
+    named = a.name == b.name and "custom" not in a.name.split("+")  # else numbers mean nothing
+    ids = set(a.ids.tolist()) if named else set()
     pairs = zip(b.ids.tolist(), b.images, strict=True)
     return [number for number, image in pairs if number in ids or image.tobytes() in pictures]
 
@@ -296,6 +297,17 @@ class Manifest(NamedTuple):
         """Give the recipe, as it stands in recipe.json."""
         return {name: self.data.get(name) for name in (*MADE_OF, "versions")}
 
+# %% ../nbs/09_recipe.ipynb #533c6103
+def _check_whole(data: Mapping[str, Any], specs: Mapping[str, SequenceSpec]) -> None:
+    if set(data["files"]) != {*whole_names(data["format"], specs)} or set(data["shards"]) != {
+        *specs
+    }:
+        raise ValueError("it lists other files or splits than the data set has")
+    check_entries(*data["files"].values())
+    if recipe_sha256(data) != data["recipe_sha256"] or not specs:
+        raise ValueError("it holds another recipe than it says")
+    as_integer(data["recipe_version"], "recipe_version", 1, 1)
+
 # %% ../nbs/09_recipe.ipynb #4c75a7f1
 def checked_manifest(
     data: dict[str, Any],  # without its own hash
@@ -315,14 +327,7 @@ def checked_manifest(
         cut = cut_shards(split, spec.num_samples, size)
         pairs = zip(cut, records, strict=True)
         shards += [(shard, checked_record(record, shard, spec)) for shard, record in pairs]
-    if set(data["files"]) != {*whole_names(data["format"], specs)} or set(data["shards"]) != {
-        *specs
-    }:
-        raise ValueError("it lists other files or splits than the data set has")
-    check_entries(*data["files"].values())
-    if recipe_sha256(data) != data["recipe_sha256"] or not specs:
-        raise ValueError("it holds another recipe than it says")
-    as_integer(data["recipe_version"], "recipe_version", 1, 1)
+    _check_whole(data, specs)
     return Manifest(data, specs, shards)
 
 # %% ../nbs/09_recipe.ipynb #49b76f07

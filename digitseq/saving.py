@@ -92,7 +92,7 @@ def _held(folder: Folder) -> dict[str, re.Pattern[str]]:
             found[recipe_sha256(held)] = _own_names(held["splits"])
     return found
 
-
+# %% ../nbs/09_save.ipynb #4e5b28cc
 def _check_free(folder: Folder, recipe: Record, overwrite: bool) -> re.Pattern[str] | None:
     """Check that a folder is free for a data set; tells which files of another must go.
 
@@ -160,7 +160,7 @@ def _shard_problems(folder: Folder, shard: Shard, record: Record, format: str) -
 # %% ../nbs/09_save.ipynb #26a1c473
 _PICTURE = re.compile(r"([A-Za-z0-9_-]+)/(?:[0-9]{5,}/)?([0-9]{9,})_[0-9]+\.[a-z]+")
 
-
+# %% ../nbs/09_save.ipynb #33904d9e
 def _membership(folder: Folder, manifest: Manifest, damaged: set[str]) -> Callable[[str], bool]:
     """Make a function that tells whether a file belongs to a data set."""
     fixed = {MANIFEST, RECIPE, LOCK, *whole_names(manifest.format, manifest.specs)}
@@ -237,7 +237,7 @@ def _glyphs_name(digest: str) -> str:
     """Name the file of the glyphs in an unfinished folder."""
     return f"{WORK}/glyphs-{digest}.npz"
 
-
+# %% ../nbs/09_save.ipynb #51269909
 @lru_cache(maxsize=8)
 def _worker_set(folder: Folder, split: str, digest: str) -> DigitSequences:
     """Open a split from the recipe and the glyphs in the folder.
@@ -259,7 +259,7 @@ def _work(folder: Folder, format: str, digest: str, shard: Shard) -> dict[str, A
 # %% ../nbs/09_save.ipynb #a335554d
 _Made = Generator[tuple[Shard, dict[str, Any]]]  # shards with their records, in any order
 
-
+# %% ../nbs/09_save.ipynb #d6cb0f38
 def _make(
     sets: Mapping[str, DigitSequences],
     folder: Folder,
@@ -401,6 +401,11 @@ def _clear(folder: Folder, manifest: Manifest) -> None:
     ours = (name for name in folder.walk() if own.fullmatch(name))
     folder.remove(name for name in ours if not belongs(name) and name != LOCK)
 
+# %% ../nbs/09_save.ipynb #1103e40d
+def _where(folder: Folder) -> Path | str:
+    """Tell where a folder is."""
+    return folder.path if isinstance(folder, LocalFolder) else str(folder)
+
 # %% ../nbs/09_save.ipynb #e31cea41
 def save(
     ds: DigitSequences | Sequence[DigitSequences],  # one split, or several that share no glyph
@@ -429,7 +434,18 @@ def save(
             folder.remove(name for name in old if name not in (RECIPE, LOCK))
         if not _is_whole(folder):
             _run(sets, folder, recipe, workers, executor, progress)
-    return folder.path if isinstance(folder, LocalFolder) else str(folder)
+    return _where(folder)
+
+# %% ../nbs/09_save.ipynb #a0109ff5
+def _check_reach(folder: Folder, workers: int | None) -> None:
+    """Check that workers find the folder that is meant.
+
+    Raises ValueError if they can't.
+    """
+    if workers is not None and not is_shared(folder):
+        raise ValueError(
+            f"workers can't reach {folder}, which is this process' own: leave them out"
+        )
 
 # %% ../nbs/09_save.ipynb #89e27023
 def _checked_wishes(
@@ -444,10 +460,7 @@ def _checked_wishes(
     size = as_integer(size, "shard_size", 1)
     check_hands(workers, executor)
     whole_names(format, sets)
-    if workers is not None and not is_shared(folder):
-        raise ValueError(
-            f"workers can't reach {folder}, which is this process' own: leave them out"
-        )
+    _check_reach(folder, workers)
     _check_memory(sets, size)
     return sets, folder, make_recipe(sets, format, size)
 
@@ -505,7 +518,7 @@ def verify(
     can't be found.
     """
     folder = open_folder(out)
-    where = folder.path if isinstance(folder, LocalFolder) else str(folder)
+    where = _where(folder)
     if isinstance(where, Path) and not where.is_dir():
         raise NotADirectoryError(f"{out} is no folder: name one that save has written")
     try:
@@ -640,5 +653,4 @@ def load(
         raise ValueError(f"{out} holds {', '.join(splits)}: say which, split={splits[0]!r}")
     if split is not None and split not in splits:
         raise ValueError(f"{out} has no split {split!r}: {nearest_name(str(split), splits)}")
-    where = folder.path if isinstance(folder, LocalFolder) else str(folder)
-    return SavedSequences(where, split or splits[0], manifest)
+    return SavedSequences(_where(folder), split or splits[0], manifest)
