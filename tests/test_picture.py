@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -213,8 +213,8 @@ class Lists(Folder):
     kept: dict[str, bytes] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
 
-    def files(self) -> list[str]:
-        return sorted(self.names)
+    def walk(self) -> Iterator[str]:
+        return iter(self.names)
 
     def size(self, name: str) -> int | None:
         return None
