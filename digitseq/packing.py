@@ -53,6 +53,27 @@ def _shapes(shard: Shard, record: Record) -> dict[str, tuple[int, ...]]:
     inner |= {"digits": (longest,), "sources": (longest,), "images": tuple(record["shape"])}
     return {name: (shard.samples, *inner.get(name, ())) for name in FIELDS}
 
+# %% ../nbs/09_pack.ipynb #88e98a71
+def _check_arrays(batch: SequenceBatch, shard: Shard, record: Record, dtype: str) -> None:
+    shapes = _shapes(shard, record)
+    for name, kind in FIELDS.items():
+        array = getattr(batch, name)
+        if array.shape != shapes[name] or array.dtype != (kind or dtype):
+            raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
+    drawn = {name: values.dtype.name for name, values in batch.factors.items()}
+    if drawn != record["factors"]:
+        raise ValueError("it has other factors than its record lists")
+    for name, values in batch.factors.items():
+        if values.shape not in (shapes["lengths"], shapes["digits"]):
+            raise ValueError(f"the factor {name} is of shape {values.shape}")
+
+# %% ../nbs/09_pack.ipynb #badbfb19
+def _checked(batch: SequenceBatch, shard: Shard, record: Record, dtype: str) -> SequenceBatch:
+    _check_arrays(batch, shard, record, dtype)
+    if batch.sha256 != record["content_sha256"]:
+        raise ValueError("its samples are not the ones that were saved")
+    return batch
+
 # %% ../nbs/09_pack.ipynb #2fa51d8a
 def unpack_npz(
     data: bytes,  # what pack_npz gave, perhaps by way of a file
@@ -64,14 +85,11 @@ def unpack_npz(
 
     Raises ValueError if the archive does not hold what the record says.
     """
-    shapes = _shapes(shard, record)
     with reading(npz_name(shard)):
         arrays: dict[str, Any] = read_npz(io.BytesIO(data))
-        for key, kind in FIELDS.items():
-            if arrays[key].shape != shapes[key] or arrays[key].dtype != (kind or dtype):
-                raise ValueError(f"{key} is {arrays[key].dtype} of shape {arrays[key].shape}")
         factors = {key[8:]: array for key, array in arrays.items() if key.startswith("factors.")}
-        return SequenceBatch(**{key: arrays[key] for key in FIELDS}, factors=factors)
+        batch = SequenceBatch(**{key: arrays[key] for key in FIELDS}, factors=factors)
+        return _checked(batch, shard, record, dtype)
 
 # %% ../nbs/09_pack.ipynb #44d26448
 def _told(batch: SequenceBatch) -> list[dict[str, Any]]:
@@ -83,10 +101,12 @@ def _told(batch: SequenceBatch) -> list[dict[str, Any]]:
     return rows
 
 # %% ../nbs/09_pack.ipynb #6221c283
-def _check_texts(rows: Iterable[Record]) -> None:
-    for row in rows:
-        if not (isinstance(row["text"], str) and row["text"].isdecimal()):
-            raise ValueError(f"a text must be digits, got {row['text']!r:.60}")
+def _check_texts(rows: Iterable[Record], longest: int) -> None:
+    for text in (row["text"] for row in rows):
+        if not (isinstance(text, str) and text.isascii() and text.isdecimal()):
+            raise ValueError(f"a text must be digits, got {text!r:.60}")
+        if len(text) > longest:
+            raise ValueError(f"a text must be at most {longest} digits long, got {len(text)}")
 
 # %% ../nbs/09_pack.ipynb #27d22825
 def _seen(
@@ -94,12 +114,12 @@ def _seen(
 ) -> SequenceBatch:
     if len(rows) != shard.samples or len(pictures) != shard.samples:
         raise ValueError(f"it has {len(rows)} rows for {shard.samples} samples")
+    _check_texts(rows, record["longest"])
     decoded = [decode_png(picture, record["shape"]) for picture in pictures]
     images: NDArray[Any] = np.array(decoded, np.uint8)
     if dtype == "float32":
         images = images.astype(np.float32) / np.float32(255)
-    _check_texts(rows)
-    return rows_batch(rows, images, record)
+    return _checked(rows_batch(rows, images, record), shard, record, dtype)
 
 # %% ../nbs/09_pack.ipynb #7cb71dc9
 def _arrow_types(pa: Any, drawn: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
@@ -139,6 +159,14 @@ def _hf_metadata(types: Mapping[str, Any]) -> dict[bytes, bytes]:
     return {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
 
 # %% ../nbs/09_pack.ipynb #db010b36
+_PARQUET = {
+    "compression": "zstd",
+    "use_dictionary": False,
+    "write_page_checksum": True,
+    "row_group_size": 1000,
+}
+
+
 def pack_parquet(
     shard: Shard,
     batch: SequenceBatch,  # all of its samples
@@ -154,13 +182,40 @@ def pack_parquet(
         row["image"] = {"bytes": picture, "path": f"{k:09d}.png"}
     schema = pa.schema(list(types.items()), metadata=_hf_metadata(types))
     table = pa.Table.from_pylist(rows, schema=schema)
-    parquet.write_table(table, file := io.BytesIO(), compression="zstd", row_group_size=1000)
+    parquet.write_table(table, file := io.BytesIO(), **_PARQUET)
     return file.getvalue()
 
 # %% ../nbs/09_pack.ipynb #6c568ed7
 def parquet_name(shard: Shard) -> str:
     """Name a shard of columns."""
     return f"data/{shard.stem}.parquet"
+
+# %% ../nbs/09_pack.ipynb #7f20cd06
+def _check_columns(pa: Any, schema: Any, record: Record) -> None:
+    names = list(_arrow_types(pa, {}))
+    if schema.names != names:
+        raise ValueError("it has other columns than it must have")
+    found = schema.field("factors").type
+    drawn = {
+        name: np.empty((0,) * (1 + hasattr(found.field(name).type, "value_type")), dtype)
+        for name, dtype in record["factors"].items()
+    }
+    if not schema.equals(pa.schema(list(_arrow_types(pa, drawn).items()))):
+        raise ValueError("its columns are of other types than they must be")
+
+# %% ../nbs/09_pack.ipynb #433f24c7
+def _check_room(meta: Any, shard: Shard, record: Record) -> None:
+    (height, width), longest = record["shape"], record["longest"]
+    numbers = 64 * longest * (8 + len(record["factors"]))
+    room = shard.samples * (2 * height * width + numbers + 1000) + 2**20
+    for group in map(meta.row_group, range(meta.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            room -= column.total_uncompressed_size
+            values = column.num_values
+            if room < 0 or not 0 <= values <= 4 * longest * shard.samples:
+                raise ValueError(f"{column.path_in_schema} claims more than a shard can hold")
+            if not {"PLAIN", "RLE"}.issuperset(column.encodings):
+                raise ValueError(f"{column.path_in_schema} is not written out")
 
 # %% ../nbs/09_pack.ipynb #d4839a49
 def unpack_parquet(
@@ -175,11 +230,11 @@ def unpack_parquet(
     """
     pa, parquet = import_extra("pyarrow", "parquet"), import_extra("pyarrow.parquet", "parquet")
     with reading(parquet_name(shard)):
-        file = parquet.ParquetFile(io.BytesIO(data))
-        if file.schema_arrow.names != list(_arrow_types(pa, {})):
-            raise ValueError("it has other columns than it must have")
+        file = parquet.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+        _check_columns(pa, file.schema_arrow, record)
         if file.metadata.num_rows != shard.samples:
             raise ValueError(f"it has {file.metadata.num_rows} rows for {shard.samples} samples")
+        _check_room(file.metadata, shard, record)
         rows = file.read().to_pylist()
         return _seen([row["image"]["bytes"] for row in rows], rows, shard, record, dtype)
 
@@ -290,8 +345,17 @@ def tfrecord_name(shard: Shard) -> str:
     """Name a file of records, as TensorFlow Datasets does."""
     return f"digitseq-{shard.split}.tfrecord-{shard.number:05d}-of-{shard.of:05d}"
 
+# %% ../nbs/09_pack.ipynb #76b7f136
+def _check_lengths(data: bytes) -> None:
+    place = 0
+    while place < len(data):
+        place += int.from_bytes(data[place : place + 8], "little") + 16
+    if place != len(data):
+        raise ValueError("it is no file of records, or not a whole one")
+
 # %% ../nbs/09_pack.ipynb #0c0bea90
 def _records(tf: Any, data: bytes, most: int) -> list[bytes]:
+    _check_lengths(data)
     with TemporaryDirectory() as place:
         path = Path(place) / "shard"
         path.write_bytes(data)
@@ -299,7 +363,8 @@ def _records(tf: Any, data: bytes, most: int) -> list[bytes]:
         try:
             return [bytes(one) for one in found.as_numpy_iterator()]
         except tf.errors.OpError as error:
-            raise ValueError(f"it is no file of records: {error.message}") from error
+            told = error.message.rpartition("}} ")[2]  # after where in the graph it happened
+            raise ValueError(f"it is no file of records: {told}") from error
 
 # %% ../nbs/09_pack.ipynb #3660c8cc
 def _row(tf: Any, record: bytes) -> dict[str, Any]:
