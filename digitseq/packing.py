@@ -67,9 +67,18 @@ def _check_arrays(batch: SequenceBatch, shard: Shard, record: Record, dtype: str
         if values.shape not in (shapes["lengths"], shapes["digits"]):
             raise ValueError(f"the factor {name} is of shape {values.shape}")
 
+# %% ../nbs/09_pack.ipynb #d7755162
+def _check_digits(digits: NDArray[np.int8], lengths: NDArray[np.int32]) -> None:
+    there = np.arange(digits.shape[1]) < lengths[:, None]
+    if lengths.min() < 1 or lengths.max() > digits.shape[1] or ((digits >= 0) != there).any():
+        raise ValueError("its lengths are not those of its digits")
+    if digits.min() < -1 or digits.max() > 9:
+        raise ValueError("a digit must be 0 to 9, or -1 where there is none")
+
 # %% ../nbs/09_pack.ipynb #badbfb19
 def _checked(batch: SequenceBatch, shard: Shard, record: Record, dtype: str) -> SequenceBatch:
     _check_arrays(batch, shard, record, dtype)
+    _check_digits(batch.digits, batch.lengths)
     if batch.sha256 != record["content_sha256"]:
         raise ValueError("its samples are not the ones that were saved")
     return batch
