@@ -385,17 +385,9 @@ def test_rows_that_are_whole_and_wrong_are_refused(name: str) -> None:
         PACKERS["webdataset"].unpack(archive(**members), shard, record, "uint8")
 
 
-BOMBS = ("digits", "gaps", "text")
-
-
-@pytest.mark.parametrize("dictionary", [True, False])
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_table_that_unfolds_is_refused_unread(
-    name: str, dictionary: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A few kilobytes that would become some hundred megabytes."""
+def unfolding(name: str, **options: Any) -> bytes:
+    """Write a table with one column that is a few kilobytes and would be megabytes."""
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    _, _, shard, record = made("augmented")
     table = pq.read_table(io.BytesIO(packed("parquet")))
     size, place = 500_000, table.schema.get_field_index(name)
     if name == "text":
@@ -406,13 +398,57 @@ def test_a_table_that_unfolds_is_refused_unread(
         starts = pa.array(np.arange(13, dtype=np.int32) * size)
         values = pa.ListArray.from_arrays(starts, zeros)
     table = table.set_column(place, table.schema.field(name), values)
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", use_dictionary=dictionary)
+    pq.write_table(table, file := io.BytesIO(), compression="zstd", **options)
     assert len(file.getvalue()) < 100_000
-    reason = "is not written out" if dictionary else "claims more than a shard can hold"
+    return file.getvalue()
+
+
+REASON = "is not written out|more than a shard can hold|unfolds to more than a shard holds"
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("name", ["digits", "gaps", "text"])
+def test_a_table_that_unfolds_is_refused_unread(
+    name: str, version: str, dictionary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    _, _, shard, record = made("augmented")
+    data = unfolding(name, use_dictionary=dictionary, data_page_version=version)
     monkeypatch.setattr(pq.ParquetFile, "read", None)
-    with pytest.raises(ValueError, match=reason):
-        PACKERS["parquet"].unpack(file.getvalue(), shard, record, "uint8")
+    with pytest.raises(ValueError, match=REASON):
+        PACKERS["parquet"].unpack(data, shard, record, "uint8")
+
+
+def varint(number: int, length: int) -> bytes:
+    """Write a positive number as Thrift does, perhaps longer than it need be."""
+    septets = [2 * number >> 7 * k & 127 for k in range(length)]
+    return bytes([*(septet | 128 for septet in septets[:-1]), septets[-1]])
+
+
+@pytest.mark.parametrize("name", ["digits", "text"])
+def test_a_table_that_lies_at_its_end_is_refused_unread(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last words promise a few bytes; its pages, which pyarrow goes by, hold megabytes."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    _, _, shard, record = made("augmented")
+    data = unfolding(name, use_dictionary=False, write_statistics=False)
+    split = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    body, end = data[:split], data[split:]
+    group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0)
+    columns = [group.column(k) for k in range(group.num_columns)]
+    (column,) = [one for one in columns if one.path_in_schema.startswith(name)]
+    for truth, lie in ((column.num_values, 24), (column.total_uncompressed_size, 200)):
+        length = (2 * truth).bit_length() // 7 + 1
+        if length > 2:
+            assert varint(truth, length) in end
+            end = end.replace(varint(truth, length), varint(lie, length))
+    meta = pq.ParquetFile(io.BytesIO(body + end)).metadata.row_group(0)
+    assert sum(meta.column(k).total_uncompressed_size for k in range(meta.num_columns)) < 50_000
+    monkeypatch.setattr(pq.ParquetFile, "read", None)
+    with pytest.raises(ValueError, match=REASON):
+        PACKERS["parquet"].unpack(body + end, shard, record, "uint8")
 
 
 @pytest.mark.parametrize("name, kind", [("text", "int64"), ("length", "int64"), ("width", "float")])
