@@ -5,19 +5,21 @@
 # %% auto #0
 __all__ = ['FORMATS', 'CARD', 'RECIPE', 'MANIFEST', 'MADE_OF', 'checked_format', 'shard_file', 'write_shard', 'read_shard',
            'whole_names', 'estimated_size', 'checked_sets', 'make_recipe', 'json_digest', 'recipe_sha256',
-           'recipe_sets', 'make_manifest', 'Manifest', 'checked_manifest', 'pretty_json', 'read_manifest']
+           'recipe_sets', 'Records', 'spelled', 'pretty_json', 'manifest_sha256', 'make_manifest', 'Manifest',
+           'checked_manifest', 'read_manifest']
 
 # %% ../nbs/09_recipe.ipynb #4f575a2f
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from itertools import combinations
+from itertools import chain, combinations, repeat
+from os import SEEK_END
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -261,10 +263,75 @@ def recipe_sets(
         specs = [SequenceSpec.from_dict(spec) for _, spec in splits]
         return [DigitSequences(one, spec) for one, spec in zip(found, specs, strict=True)]
 
+# %% ../nbs/09_recipe.ipynb #6b2bc3b2
+class Records(Sequence[Any]):
+    """The records of a split's shards, held in a file."""
+
+    def __init__(
+        self,
+        file: BinaryIO,  # empty, or with other records in it
+        count: int,  # shards in the split
+    ):
+        self._file, self._places = file, np.full((count, 2), -1, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: Any) -> Any:
+        start, size = self._places[range(len(self))[number]].tolist()
+        self._file.seek(start)
+        return json.loads(self._file.read(size))
+
+    def put(self, number: int, record: Record) -> None:
+        """Keep the record of a shard."""
+        data = json.dumps(record).encode()
+        self._places[number] = self._file.seek(0, SEEK_END), len(data)
+        self._file.write(data)
+
+    def lacks(self, number: int) -> bool:
+        """Tell whether a shard has no record yet."""
+        return bool(self._places[number, 0] < 0)
+
+# %% ../nbs/09_recipe.ipynb #4cbc3ba9
+def spelled(
+    value: object,  # anything that JSON can hold, or Records in place of a list
+    line: str = "\n",  # what a line begins with
+) -> Iterator[str]:
+    """Spell a JSON value for people, always alike, a piece at a time."""
+    inner = line + " "
+    if isinstance(value, Mapping) and value:
+        for sign, (name, one) in zip(chain("{", repeat(",")), value.items(), strict=False):
+            yield f"{sign}{inner}{json.dumps(name)}: "
+            yield from spelled(one, inner)
+        yield line + "}"
+    elif isinstance(value, Records):
+        for sign, one in zip(chain("[", repeat(",")), value, strict=False):
+            yield sign + inner + json.dumps(one, indent=1).replace("\n", inner)
+        yield line + "]" if value else "[]"
+    else:
+        yield json.dumps(value, indent=1).replace("\n", line)
+
+
+def pretty_json(
+    value: object,
+) -> bytes:
+    """Spell a JSON value as it stands in a file."""
+    return "".join(spelled(value)).encode() + b"\n"
+
 # %% ../nbs/09_recipe.ipynb #6a1e3007
+def manifest_sha256(
+    described: Record,  # all that a manifest says but its own hash
+) -> str:
+    """Hash what a manifest says."""
+    digest = sha256()
+    for piece in spelled(described):
+        digest.update(piece.encode())
+    return digest.hexdigest()
+
+
 def make_manifest(
     recipe: Mapping[str, Any],
-    records: Mapping[str, Sequence[Record]],  # of the shards, by split
+    records: Mapping[str, Sequence[Record]],  # of the shards, by split: lists, or Records
     files: Mapping[str, Entry],  # that belong to the whole, by name
 ) -> dict[str, Any]:
     """Describe a finished data set: its recipe, its shards by split, its other files."""
@@ -275,9 +342,9 @@ def make_manifest(
         "platform": f"{platform.system()}-{platform.machine()}",
         "licence": sorted({_LICENCES.get(name, f"that of the glyphs {name!r}") for name in names}),
         "files": dict(sorted(files.items())),
-        "shards": {split: list(rows) for split, rows in records.items()},
+        "shards": dict(records),
     }
-    return described | {"sha256": json_digest(described)}
+    return described | {"sha256": manifest_sha256(described)}
 
 # %% ../nbs/09_recipe.ipynb #5c2f27e1
 class Manifest(NamedTuple):
@@ -330,13 +397,6 @@ def checked_manifest(
     _check_whole(data, specs)
     return Manifest(data, specs, shards)
 
-# %% ../nbs/09_recipe.ipynb #49b76f07
-def pretty_json(
-    value: object,
-) -> bytes:
-    """Spell a JSON value for people, always alike."""
-    return json.dumps(value, indent=1).encode() + b"\n"
-
 # %% ../nbs/09_recipe.ipynb #2dbfd8c6
 def read_manifest(
     out: str | Path | Folder,  # a finished data set's folder, or its address
@@ -354,6 +414,6 @@ def read_manifest(
         written = folder.read(MANIFEST)
         data = json.loads(written)
         stated = data.pop("sha256")
-        if json_digest(data) != stated or pretty_json(data | {"sha256": stated}) != written:
+        if manifest_sha256(data) != stated or pretty_json(data | {"sha256": stated}) != written:
             raise ValueError("it was changed after it was written")
         return checked_manifest(data)

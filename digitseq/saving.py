@@ -15,7 +15,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -48,8 +50,8 @@ from digitseq.recording import (
     MANIFEST,
     RECIPE,
     Manifest,
+    Records,
     checked_format,
-    checked_manifest,
     checked_sets,
     estimated_size,
     make_manifest,
@@ -60,6 +62,7 @@ from digitseq.recording import (
     recipe_sets,
     recipe_sha256,
     shard_file,
+    spelled,
     whole_names,
     write_shard,
 )
@@ -161,22 +164,25 @@ def _shard_problems(folder: Folder, shard: Shard, record: Record, format: str) -
 _PICTURE = re.compile(r"([A-Za-z0-9_-]+)/(?:[0-9]{5,}/)?([0-9]{9,})_[0-9]+\.[a-z]+")
 
 # %% ../nbs/09_save.ipynb #33904d9e
-def _membership(folder: Folder, manifest: Manifest, damaged: set[str]) -> Callable[[str], bool]:
+def _membership(
+    folder: Folder, recipe: Record, shards: Sequence[Shard], damaged: set[str]
+) -> Callable[[str], bool]:
     """Make a function that tells whether a file belongs to a data set."""
-    fixed = {MANIFEST, RECIPE, LOCK, *whole_names(manifest.format, manifest.specs)}
-    fixed |= {shard_file(shard, manifest.format) for shard, _ in manifest.shards}
-    shards = {(shard.split, shard.number): shard for shard, _ in manifest.shards}
+    format, size = recipe["format"], recipe["shard_size"]
+    fixed = {MANIFEST, RECIPE, LOCK, *whole_names(format, recipe["splits"])}
+    fixed |= {shard_file(shard, format) for shard in shards}
+    numbered = {(shard.split, shard.number): shard for shard in shards}
 
     @lru_cache(maxsize=4)
     def listed(shard: Shard) -> set[str]:
-        rows = read_list(folder, shard, manifest.format)
+        rows = read_list(folder, shard, format)
         return {name for row in rows for name, _ in row_files(shard, row)}
 
     def belongs(name: str) -> bool:
-        found = _PICTURE.fullmatch(name) if manifest.format not in PACKERS else None
+        found = _PICTURE.fullmatch(name) if format not in PACKERS else None
         if name in fixed or found is None:
             return name in fixed
-        shard = shards.get((found[1], int(found[2]) // manifest.data["shard_size"]))
+        shard = numbered.get((found[1], int(found[2]) // size))
         return shard is not None and (shard.stem in damaged or name in listed(shard))
 
     return belongs
@@ -198,7 +204,8 @@ def _problems(folder: Folder, manifest: Manifest, bar: Any = None) -> Iterator[s
             damaged.add(shard.stem)
         if bar is not None:
             bar.update(shard.samples)
-    belongs = _membership(folder, manifest, damaged)
+    shards = [shard for shard, _ in manifest.shards]
+    belongs = _membership(folder, manifest.recipe, shards, damaged)
     yield from (f"{name} does not belong here" for name in folder.walk() if not belongs(name))
 
 # %% ../nbs/09_save.ipynb #7a24e805
@@ -217,9 +224,11 @@ def _finish(ds: DigitSequences, folder: Folder, shard: Shard, format: str) -> di
     return record
 
 # %% ../nbs/09_save.ipynb #7242558e
-def _known(folder: Folder, shards: Iterable[Shard], format: str) -> dict[str, bytes]:
-    """Find the shards that are there, whole and unchanged; gives their records by name."""
-    listed, found = dict[str, Any](), {}
+def _known(
+    folder: Folder, shards: Iterable[Shard], format: str
+) -> Iterator[tuple[Shard, dict[str, Any]]]:
+    """Find the shards that are there, whole and unchanged, each with its record."""
+    listed = dict[str, Any]()
     with suppress(OSError, ValueError):
         listed = {shard.stem: record for shard, record in read_manifest(folder).shards}
     held = {name for name in folder.walk() if name.startswith(f"{WORK}/")}
@@ -228,9 +237,9 @@ def _known(folder: Folder, shards: Iterable[Shard], format: str) -> dict[str, by
             name = f"{WORK}/{shard.stem}.json"
             record = json.loads(folder.read(name)) if name in held else listed[shard.stem]
             record = checked_record(record, shard)
-            if next(_shard_problems(folder, shard, record, format), None) is None:
-                found[shard.stem] = pretty_json(record)
-    return found
+            whole = next(_shard_problems(folder, shard, record, format), None) is None
+            if whole:
+                yield shard, record
 
 # %% ../nbs/09_save.ipynb #3bb04723
 def _glyphs_name(digest: str) -> str:
@@ -360,21 +369,31 @@ def _run(
     progress: bool,
 ) -> None:
     """Make what is missing in a folder that is locked."""
-    format, size = recipe["format"], recipe["shard_size"]
-    shards = [shard for name, ds in sets.items() for shard in cut_shards(name, len(ds), size)]
-    known = _known(folder, shards, format)
-    for stem, record in known.items():
-        folder.write(f"{WORK}/{stem}.json", record, sync=False)
-    folder.remove([MANIFEST])
-    folder.write(RECIPE, pretty_json(recipe))
-    todo = [shard for shard in shards if shard.stem not in known]
-    done = sum(map(len, sets.values())) - sum(shard.samples for shard in todo)
-    making = _make(sets, folder, todo, recipe, workers, executor)
-    with closing(making) as made, _bar(sum(map(len, sets.values())), done, progress) as bar:
-        for shard, made_record in made:
-            known[shard.stem] = pretty_json(made_record)
-            bar.update(shard.samples)
-    _seal(sets, folder, recipe, shards, known)
+    cut = {split: [*cut_shards(split, len(ds), recipe["shard_size"])] for split, ds in sets.items()}
+    with TemporaryFile() as file:
+        records = {split: Records(file, len(shards)) for split, shards in cut.items()}
+        shards = [shard for part in cut.values() for shard in part]
+        _recall(folder, shards, recipe["format"], records)
+        folder.remove([MANIFEST])
+        folder.write(RECIPE, pretty_json(recipe))
+        todo = [shard for shard in shards if records[shard.split].lacks(shard.number)]
+        total = sum(map(len, sets.values()))
+        making = _make(sets, folder, todo, recipe, workers, executor)
+        done = total - sum(shard.samples for shard in todo)
+        with closing(making) as made, _bar(total, done, progress) as bar:
+            for shard, record in made:
+                records[shard.split].put(shard.number, record)
+                bar.update(shard.samples)
+        _seal(sets, folder, recipe, shards, records)
+
+# %% ../nbs/09_save.ipynb #2cbc0d9d
+def _recall(
+    folder: Folder, shards: Sequence[Shard], format: str, records: Mapping[str, Records]
+) -> None:
+    """Collect the records of the shards that are there."""
+    for shard, record in _known(folder, shards, format):
+        records[shard.split].put(shard.number, record)
+        folder.write(f"{WORK}/{shard.stem}.json", pretty_json(record), sync=False)
 
 # %% ../nbs/09_save.ipynb #d1e49f67
 def _seal(
@@ -382,24 +401,16 @@ def _seal(
     folder: Folder,
     recipe: Record,
     shards: Sequence[Shard],
-    known: Mapping[str, bytes],
+    records: Mapping[str, Records],
 ) -> None:
     """Write what belongs to the whole, take away what is of no use any more, then the manifest."""
-    records = dict[str, list[Record]]({split: [] for split in sets})
-    for shard in shards:
-        records[shard.split].append(json.loads(known[shard.stem]))
     specs = {split: ds.spec for split, ds in sets.items()}
     files = _write_whole(sets, folder, recipe, records)
     manifest = _described(folder, recipe, specs, records, files)
-    _clear(folder, checked_manifest(manifest))
-    folder.write(MANIFEST, pretty_json(manifest))
-
-# %% ../nbs/09_save.ipynb #ea105943
-def _clear(folder: Folder, manifest: Manifest) -> None:
-    """Take away files of ours that are not part of the finished data set."""
-    own, belongs = _own_names(manifest.specs), _membership(folder, manifest, set())
+    own, belongs = _own_names(sets), _membership(folder, recipe, shards, set())
     ours = (name for name in folder.walk() if own.fullmatch(name))
     folder.remove(name for name in ours if not belongs(name) and name != LOCK)
+    folder.write(MANIFEST, (piece.encode() for piece in chain(spelled(manifest), "\n")))
 
 # %% ../nbs/09_save.ipynb #1103e40d
 def _where(folder: Folder) -> Path | str:

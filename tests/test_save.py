@@ -5,15 +5,18 @@ import io
 import json
 import os
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
@@ -22,6 +25,7 @@ from digitseq.core import Glyphs, SequenceBatch
 from digitseq.encoding import encode_png
 from digitseq.generating import DigitSequences, SequenceSpec
 from digitseq.keeping import LocalFolder
+from digitseq.recording import Records, manifest_sha256, pretty_json, spelled
 from digitseq.saving import (
     load,
     read_manifest,
@@ -533,6 +537,47 @@ def test_the_manifest_says_who_and_whose(tmp_path: Path, sets: list[DigitSequenc
     assert theirs["licence"] == ["CC BY-SA 3.0, MNIST by Yann LeCun and Corinna Cortes"]
     assert mine["versions"]["numpy"] == np.__version__
     assert [row["samples"] for row in mine["shards"]["train"]] == [11]
+
+
+# The manifest, a record at a time
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(value=JSON, rows=st.lists(st.dictionaries(st.text(), JSON), max_size=4), data=st.data())
+def test_a_manifest_is_spelled_as_json_spells_it(
+    value: Any, rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    with TemporaryFile() as file:
+        records = Records(file, len(rows))
+        for number in data.draw(st.permutations(range(len(rows)))):
+            assert records.lacks(number)
+            records.put(number, rows[number])
+            assert not records.lacks(number)
+        told = {"a": value, "shards": {"train": records, "none": []}, "z": {"deep": records}}
+        plain = {"a": value, "shards": {"train": rows, "none": []}, "z": {"deep": rows}}
+        expected = json.dumps(plain, indent=1).encode() + b"\n"
+        assert pretty_json(told) == pretty_json(plain) == expected
+        assert manifest_sha256(told) == manifest_sha256(plain)
+
+
+def test_ten_thousand_records_take_no_memory(saved: Path) -> None:
+    (record, *_) = json.loads((saved / "manifest.json").read_bytes())["shards"]["train"]
+    with TemporaryFile() as file:
+        records = Records(file, 10_000)
+        tracemalloc.start()
+        for number in range(len(records)):
+            records.put(number, record)
+        digest = manifest_sha256({"shards": {"train": records}})
+        size = sum(map(len, spelled({"shards": {"train": records}})))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert digest == manifest_sha256({"shards": {"train": [record] * 10_000}})
+    assert size > 5_000_000 and peak < 500_000  # of which 160,000 are where they lie
 
 
 # The bar

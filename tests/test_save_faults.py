@@ -574,7 +574,7 @@ def forge(out: Path, data: dict[str, Any]) -> None:
     if "versions" in data:
         recipe = {name: data.get(name) for name in (*recording.MADE_OF, "versions")}
         (out / "recipe.json").write_bytes(recording.pretty_json(recipe))
-    forged = data | {"sha256": recording.json_digest(data)}
+    forged = data | {"sha256": recording.manifest_sha256(data)}
     (out / "manifest.json").write_bytes(recording.pretty_json(forged))
 
 
