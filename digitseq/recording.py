@@ -311,7 +311,7 @@ def spelled(
     else:
         yield json.dumps(value, indent=1).replace("\n", line)
 
-
+# %% ../nbs/09_recipe.ipynb #a8644768
 def pretty_json(
     value: object,
 ) -> bytes:
@@ -328,7 +328,7 @@ def manifest_sha256(
         digest.update(piece.encode())
     return digest.hexdigest()
 
-
+# %% ../nbs/09_recipe.ipynb #ea4e0807
 def make_manifest(
     recipe: Mapping[str, Any],
     records: Mapping[str, Sequence[Record]],  # of the shards, by split: lists, or Records
