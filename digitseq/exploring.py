@@ -222,7 +222,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.timer: TimerHandle | None = None
         groups = step.controls(glyphs)
         self.controls = {name: one for group in groups.values() for name, one in group.items()}
-        self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
+        self.picture = widgets.Image(format="png", tooltip=step.title, layout={"max_width": "100%"})
         self.message, self.facts, self.listing = (widgets.HTML() for _ in range(3))
         super().__init__(_arranged(self, groups))
         for control in self.controls.values():
