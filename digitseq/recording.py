@@ -209,7 +209,7 @@ def json_digest(
     """Hash a JSON value: keys in order, no blanks."""
     return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-
+# %% ../nbs/09_recipe.ipynb #b6a1ef50
 def recipe_sha256(
     recipe: Mapping[str, Any],
 ) -> str:
