@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Augment', 'DigitSequences', 'Glyphs', 'LeakageReport', 'Report', 'Sample', 'SavedSequences', 'SequenceBatch',
-           'SequenceSpec', '__version__', 'check_leakage', 'compose', 'contact_sheet', 'download_mnist', 'load',
-           'load_arrays', 'load_folder', 'load_idx', 'load_mnist', 'load_sample', 'normalize', 'read_idx', 'save',
-           'sequence', 'to_float32', 'to_uint8', 'verify']
+           'SequenceSpec', '__version__', 'check_leakage', 'compose', 'contact_sheet', 'download_mnist', 'explore',
+           'load', 'load_arrays', 'load_folder', 'load_idx', 'load_mnist', 'load_sample', 'normalize', 'read_idx',
+           'save', 'sequence', 'to_float32', 'to_uint8', 'verify']
 
 # %% ../nbs/15_package.ipynb #8b636410
 import sys
@@ -44,6 +44,7 @@ _BUILT = {
     "LeakageReport": "checking",
     "SequenceSpec": "generating",
     "check_leakage": "checking",
+    "explore": "exploring",
     "load": "saving",
     "save": "saving",
     "sequence": "generating",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from digitseq.checking import LeakageReport as LeakageReport
     from digitseq.checking import check_leakage as check_leakage
+    from digitseq.exploring import explore as explore
     from digitseq.generating import DigitSequences as DigitSequences
     from digitseq.generating import SequenceSpec as SequenceSpec
     from digitseq.generating import sequence as sequence
@@ -104,6 +106,7 @@ _all_ = [
     "compose",
     "contact_sheet",
     "download_mnist",
+    "explore",
     "load",
     "load_arrays",
     "load_folder",

@@ -209,7 +209,7 @@ def json_digest(
     """Hash a JSON value: keys in order, no blanks."""
     return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-
+# %% ../nbs/09_recipe.ipynb #b6a1ef50
 def recipe_sha256(
     recipe: Mapping[str, Any],
 ) -> str:
@@ -311,7 +311,7 @@ def spelled(
     else:
         yield json.dumps(value, indent=1).replace("\n", line)
 
-
+# %% ../nbs/09_recipe.ipynb #a8644768
 def pretty_json(
     value: object,
 ) -> bytes:
@@ -328,7 +328,7 @@ def manifest_sha256(
         digest.update(piece.encode())
     return digest.hexdigest()
 
-
+# %% ../nbs/09_recipe.ipynb #ea4e0807
 def make_manifest(
     recipe: Mapping[str, Any],
     records: Mapping[str, Sequence[Record]],  # of the shards, by split: lists, or Records

@@ -37,11 +37,13 @@ Cell = dict[str, Any]
 DEFAULT_EXPORT = re.compile(r"^#\|\s*default_exp\s+([\w.]+)", re.M)
 SHOW_DOC = re.compile(r"^show_doc\(", re.M)
 ARRAY = re.compile(r"numpy\.ndarray\[tuple\[[^\]]*\], numpy\.dtype\[(?:numpy\.|typing\.)?(\w+)\]\]")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+TEMPORARY = re.compile(r"(?:/private)?(?:/var/folders/\w+/\w+/T|/tmp)/tmp\w+/")
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.M | re.S)
 LINK = re.compile(r"(?P<head>\]\(|href=\")(?P<target>[^)\s\"#]+)")
 NOT_PROSE = re.compile(r"^(?::::|<|\||!\[|\s*$).*$", re.M)
 MARKS = re.compile(r"^(?:#+|>|[-*]|\d+\.)\s+|\{[.#][^}]*\}|[*`]", re.M)
-SENTENCE_END = re.compile(r"(?<=[.!?:])\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 LONGEST_ALT = 240  # characters; a screen reader cannot skim
 
 
@@ -122,7 +124,10 @@ def read_page(notebook: Path, source: str) -> Page:
 
 
 def finish(notebook: dict[str, Any], page: Page, pages: Mapping[str, Page]) -> None:
-    """Give a processed notebook what a page of this site needs, in place."""
+    """Give a processed notebook what a page of this site needs, in place.
+
+    The view of a widget is left out: it lives only as long as its kernel.
+    """
     notebook["metadata"].pop("widgets", None)
     cells = notebook["cells"]
     front = joined(cells[0]["source"])
@@ -131,7 +136,8 @@ def finish(notebook: dict[str, Any], page: Page, pages: Mapping[str, Page]) -> N
         if cell["cell_type"] == "markdown":
             cell["source"] = with_links(joined(cell["source"]), page, pages)
         elif cell["cell_type"] == "code":
-            cell["outputs"] = [shown(output, page, pages) for output in cell["outputs"]]
+            outputs = [one for one in cell["outputs"] if WIDGET not in one.get("data", {})]
+            cell["outputs"] = [mended(output, page, pages) for output in outputs]
             describe_pictures(cell, cells[:k], page)
     if page.is_chapter:
         cells.insert(1, badge(page))
@@ -165,14 +171,16 @@ def site_address() -> str:
     return f"{config.doc_host}{config.doc_baseurl}/"
 
 
-def shown(output: Cell, page: Page, pages: Mapping[str, Page]) -> Cell:
-    """Leave out the view of a widget, which lives only in a kernel; mend links in markdown."""
+def mended(output: Cell, page: Page, pages: Mapping[str, Page]) -> Cell:
+    """Mend the links of an output, and leave out the folder of the machine that it was made in."""
     data = dict(output.get("data", {}))
-    if "application/vnd.jupyter.widget-view+json" in data:
-        return {"output_type": "display_data", "metadata": {}, "data": {}}
     if "text/markdown" in data:
         data["text/markdown"] = with_links(joined(data["text/markdown"]), page, pages)
-    return {**output, "data": data} if data else output
+    if "text/plain" in data:
+        data["text/plain"] = TEMPORARY.sub("", joined(data["text/plain"]))
+    if output["output_type"] == "stream":
+        return {**output, "text": TEMPORARY.sub("", joined(output["text"]))}
+    return {**output, "data": data}
 
 
 def describe_pictures(cell: Cell, before: list[Cell], page: Page) -> None:

@@ -20,6 +20,7 @@ from nbdev.doclinks import nbglob
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 600  # at most, for one cell
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def run(path: Path, root: Path = ROOT) -> str:
@@ -36,6 +37,7 @@ def run(path: Path, root: Path = ROOT) -> str:
     except CellExecutionError as error:
         return str(error)
     keep_one_picture(notebook)
+    drop_widgets(notebook)
     nbformat.write(notebook, path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # nbdev only warns of a broken notebook
@@ -50,6 +52,14 @@ def keep_one_picture(notebook: nbformat.NotebookNode) -> None:
             data = output.get("data", {})
             if "image/png" in data:
                 data.pop("image/jpeg", None)
+
+
+def drop_widgets(notebook: nbformat.NotebookNode) -> None:
+    """Drop what shows a widget: nothing is behind it any more when the notebook is read."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if WIDGET not in one.get("data", {})]
 
 
 def kernel_environment(root: Path) -> dict[str, str]:
