@@ -180,7 +180,7 @@ def mended(output: Cell, page: Page, pages: Mapping[str, Page]) -> Cell:
         data["text/plain"] = TEMPORARY.sub("", joined(data["text/plain"]))
     if output["output_type"] == "stream":
         return {**output, "text": TEMPORARY.sub("", joined(output["text"]))}
-    return {**output, "data": data}
+    return {**output, "data": data} if data else output
 
 
 def describe_pictures(cell: Cell, before: list[Cell], page: Page) -> None:
@@ -273,7 +273,7 @@ def render(project: Path) -> Path:
         if site.broken:
             lines = [f"{source}: {link}" for source, link in site.broken]
             raise ValueError("\n".join(["these links lead nowhere:", *lines]))
-    return project / get_config().doc_path.name
+    return project / str(get_config().doc_path.name)
 
 
 def llms_text(project: Path, pages: Iterable[Page]) -> str:
