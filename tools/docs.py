@@ -43,6 +43,7 @@ FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.M | re.S)
 LINK = re.compile(r"(?P<head>\]\(|href=\")(?P<target>[^)\s\"#]+)")
 NOT_PROSE = re.compile(r"^(?::::|<|\||!\[|\s*$).*$", re.M)
 MARKS = re.compile(r"^(?:#+|>|[-*]|\d+\.)\s+|\{[.#][^}]*\}|[*`]", re.M)
+FONT_ELSEWHERE = re.compile(r"@import\s*(?:url\()?[\"']?https?:[^;]*;")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 LONGEST_ALT = 240  # characters; a screen reader cannot skim
 
@@ -276,6 +277,14 @@ def render(project: Path) -> Path:
     return project / str(get_config().doc_path.name)
 
 
+def forget_fonts(site: Path) -> None:
+    """Drop the fonts that themes fetch from elsewhere: styles.css names those that readers have."""
+    for sheet in site.rglob("*.css"):
+        text = sheet.read_text(encoding="utf-8")
+        if FONT_ELSEWHERE.search(text):
+            sheet.write_text(FONT_ELSEWHERE.sub("", text), encoding="utf-8")
+
+
 def llms_text(project: Path, pages: Iterable[Page]) -> str:
     """Write the site's contents for language models: a line on each page, by the sidebar."""
     config, at = get_config(), {page.path: page for page in pages}
@@ -315,6 +324,7 @@ def build(out: Path, root: Path = ROOT) -> int:
         project = Path(folder).resolve()
         pages = make_project(root, project)
         site = render(project)
+        forget_fonts(site)
         add_beside_pages(site, project, pages)
         replace_site(site, out)
     return len(pages)
