@@ -4,10 +4,14 @@ usage: python tools/docs.py [--out _docs]
 
 nbdev makes pages of the notebooks; Quarto lays them out where it is installed, and smalldocs does
 where it is not. Both are given the same project: each notebook under the name of its page, with
-links to match, a badge that opens it in Colab, and an alternative text for every picture.
+links to match, a badge that opens it in Colab, an alternative text for every picture, and the
+definitions folded up under their documentation. To that come a reference of all public names, the
+changelog, and the contents for language models.
 """
 
 import argparse
+import ast
+import inspect
 import json
 import os
 import posixpath
@@ -25,7 +29,7 @@ from typing import Any
 import yaml
 from execnb.nbio import write_nb
 from nbdev.config import get_config
-from nbdev.doclinks import nbglob
+from nbdev.doclinks import NbdevLookup, nbglob
 from nbdev.process import NBProcessor
 from nbdev.processors import FilterDefaults, exec_show_docs
 from nbdev.quarto import refresh_quarto_yml
@@ -37,13 +41,15 @@ Cell = dict[str, Any]
 DEFAULT_EXPORT = re.compile(r"^#\|\s*default_exp\s+([\w.]+)", re.M)
 SHOW_DOC = re.compile(r"^show_doc\(", re.M)
 ARRAY = re.compile(r"numpy\.ndarray\[tuple\[[^\]]*\], numpy\.dtype\[(?:numpy\.|typing\.)?(\w+)\]\]")
+OPEN_FOLD = '#| code-fold: show\n#| code-summary: "Exported source"\n'
+FOLD = '#| code-fold: true\n#| code-summary: "Source"\n'
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TEMPORARY = re.compile(r"(?:/private)?(?:/var/folders/\w+/\w+/T|/tmp)/tmp\w+/")
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.M | re.S)
 LINK = re.compile(r"(?P<head>\]\(|href=\")(?P<target>[^)\s\"#]+)")
 NOT_PROSE = re.compile(r"^(?::::|<|\||!\[|\s*$).*$", re.M)
 MARKS = re.compile(r"^(?:#+|>|[-*]|\d+\.)\s+|\{[.#][^}]*\}|[*`]", re.M)
-FONT_ELSEWHERE = re.compile(r"@import\s*(?:url\()?[\"']?https?:[^;]*;")
+FONT_ELSEWHERE = re.compile(r"@import\s*(?:url\(\s*)?[\"']?https?:[^\"')]*[\"')]+\s*;")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 LONGEST_ALT = 240  # characters; a screen reader cannot skim
 
@@ -97,12 +103,21 @@ def documented(module: str | None) -> Callable[[Any], None]:
     return fill
 
 
+def folded(cell: Any) -> None:
+    """Let nbdev keep the source of an exported cell under its documentation, imports excepted."""
+    statements = ast.parse(cell.source).body if "export" in cell.directives_ else []
+    if any(not isinstance(one, ast.Import | ast.ImportFrom) for one in statements):
+        cell.directives_["exports"] = cell.directives_.pop("export")
+
+
 def process(notebook: Path, target: Path) -> None:
     """Let nbdev turn a notebook into a page: front matter, documentation, links, nothing hidden."""
     found = DEFAULT_EXPORT.search("\n".join(sources(notebook)))
     fill = documented(found[1] if found else None)
     steps = [fill if step is exec_show_docs else step for step in FilterDefaults().procs()]
     processor = NBProcessor(notebook, steps)
+    for cell in processor.nb.cells:
+        folded(cell)
     processor.process()
     target.parent.mkdir(parents=True, exist_ok=True)
     write_nb(processor.nb, target)
@@ -138,6 +153,7 @@ def finish(notebook: dict[str, Any], page: Page, pages: Mapping[str, Page]) -> N
             cell["source"] = with_links(joined(cell["source"]), page, pages)
         elif cell["cell_type"] == "code":
             outputs = [one for one in cell["outputs"] if WIDGET not in one.get("data", {})]
+            cell["source"] = joined(cell["source"]).replace(OPEN_FOLD, FOLD)
             cell["outputs"] = [mended(output, page, pages) for output in outputs]
             describe_pictures(cell, cells[:k], page)
     if page.is_chapter:
@@ -237,7 +253,7 @@ def make_project(root: Path, project: Path) -> list[Page]:
         target.write_text(json.dumps(content), encoding="utf-8")
     shutil.rmtree(project / "_processed")
     rename_in_menus(project, pages)
-    return [*pages.values(), add_changelog(root, project)]
+    return [*pages.values(), add_reference(project, pages), add_changelog(root, project)]
 
 
 def rename_in_menus(project: Path, pages: Mapping[str, Page]) -> None:
@@ -255,8 +271,28 @@ def add_changelog(root: Path, project: Path) -> Page:
     """Make a page of CHANGELOG.md."""
     title, _, text = (root / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")
     page = Page("CHANGELOG.md", "changelog.qmd", title.lstrip("# "), "What each version changed.")
+    return write_page(page, text, project)
+
+
+def add_reference(project: Path, pages: Mapping[str, Page]) -> Page:
+    """Make a page of all public names: what each is, and where it is documented."""
+    page = Page("digitseq", "reference.qmd", "Reference", "Every name of `import digitseq`.")
+    package = import_module("digitseq")
+    rows = [reference_row(name, getattr(package, name)) for name in package.__all__]
+    text = "\n".join(["| name | what it is |", "|---|---|", *filter(None, rows)])
+    return write_page(page, with_links(text, page, pages), project)
+
+
+def reference_row(name: str, value: Any) -> str:
+    """Make the row of a public name; there is none of a name that no chapter documents."""
+    address = NbdevLookup().doc(f"{getattr(value, '__module__', '')}.{name}")
+    about = (inspect.getdoc(value) or "").partition("\n")[0]
+    return f"| [`{name}`]({address}) | {about} |" if address else ""
+
+
+def write_page(page: Page, text: str, project: Path) -> Page:
     front = f"---\ntitle: {page.title}\ndescription: {page.description}\n---\n"
-    (project / page.path).write_text(front + text, encoding="utf-8")
+    (project / page.path).write_text(f"{front}\n{text}\n", encoding="utf-8")
     return page
 
 
