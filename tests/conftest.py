@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from browser import chromium  # noqa: F401  a fixture for every test that looks at a page
 from hypothesis import HealthCheck, settings
 
 from digitseq.core import Glyphs

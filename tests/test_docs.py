@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser import serve
 
 import digitseq
+from tests.browser import chromium, serve
 from tools import docs
 from tools.export import ROOT, notebooks
 
+fixture = chromium  # pytest finds it by its name
 SITE = "https://digitseq.github.io/digitseq/"
 COLAB = "https://colab.research.google.com/github/digitseq/digitseq/blob/main/"
 SOURCES = [path.relative_to(ROOT / "nbs").as_posix() for path in notebooks(ROOT)]
@@ -367,6 +368,18 @@ def test_text_stands_out(
     page.evaluate(UNFOLD)
     assert fits(page) and page.evaluate(STICKS_OUT) == []
     assert not weak_words(page)
+
+
+def test_a_phone_opens_the_sidebar_at_its_top(reader: Callable[..., Any], served: str) -> None:
+    page, _ = reader({"width": 390, "height": 600})
+    show(page, f"{served}/index.html", False)
+    page.get_by_label("Toggle sidebar navigation").click()
+    page.wait_for_function("document.querySelector('#quarto-sidebar').getBoundingClientRect().x === 0")
+    first = page.locator("#quarto-sidebar a").first.bounding_box()
+    last = page.locator("#quarto-sidebar a", has_text="Changelog")
+    assert first["y"] >= page.locator("#quarto-header").bounding_box()["height"]
+    last.click()
+    page.wait_for_url(re.compile(r"/changelog\.html"))
 
 
 def fits(page: Any) -> bool:
