@@ -8,15 +8,18 @@ __all__ = ['Params', 'Facts', 'Groups', 'STYLE', 'REST', 'GLYPHS', 'NORMALIZE', 
            'spelled_source', 'slider', 'choice', 'switch', 'entry', 'seed_box', 'next_button', 'facts_html',
            'message_html', 'code_html', 'Explorer', 'drawn_among', 'class_facts', 'beside', 'above', 'on_a_sheet',
            'ink_facts', 'histogram', 'gap_chances', 'gap_facts', 'mask_sheet', 'box_facts', 'eight_of', 'drawn_facts',
-           'file_facts', 'text_facts', 'explore']
+           'file_facts', 'text_facts', 'explore', 'free_port', 'open_app']
 
 # %% ../nbs/12_explore.ipynb #e7736213
+import socket
 from asyncio import TimerHandle, get_running_loop
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
+from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -34,6 +37,7 @@ from digitseq.core import (
     SequenceBatch,
     contact_sheet,
     find_numba,
+    import_extra,
     picture_png,
 )
 from .generating import DigitSequences, SequenceSpec, checked_choice
@@ -207,6 +211,7 @@ STYLE = """<style>
 .dsq-facts th, .dsq-facts td {padding: 0 1em 0 0; text-align: left; white-space: nowrap}
 .dsq-code {max-width: 100%}
 .dsq-code pre {margin: 0; padding: 0.6em; overflow-x: auto; line-height: 1.4;
+  font-family: var(--jp-code-font-family, monospace);
   background: var(--jp-layout-color2, #f2f2f2); color: var(--jp-content-font-color0, #111)}
 .dsq-copy {margin-top: 0.4em; padding: 0.2em 0.9em; cursor: pointer}
 .dsq-message {margin: 0; padding: 0.6em; line-height: 1.4; white-space: normal;
@@ -222,7 +227,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.timer: TimerHandle | None = None
         groups = step.controls(glyphs)
         self.controls = {name: one for group in groups.values() for name, one in group.items()}
-        self.picture = widgets.Image(format="png", tooltip=step.title, layout={"max_width": "100%"})
+        self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
         self.message, self.facts, self.listing = (widgets.HTML() for _ in range(3))
         super().__init__(_arranged(self, groups))
         for control in self.controls.values():
@@ -313,6 +318,9 @@ def _close(explorer: Explorer) -> None:
         part.close()
 
 # %% ../nbs/12_explore.ipynb #a19eeca6
+_SIDES = {"flex_flow": "row wrap-reverse", "align_items": "flex-end"}
+
+
 def _panel(title: str, group: Mapping[str, Any]) -> Any:
     """Lay out a group of controls under its title."""
     rows: list[Any] = [widgets.HTML(f"<b>{escape(title)}</b>")]
@@ -331,7 +339,7 @@ def _arranged(explorer: Explorer, groups: Groups) -> list[Any]:
     left.layout.flex, left.layout.max_width = "1 1 18rem", "28rem"
     right = widgets.VBox([explorer.picture, explorer.message, explorer.facts, explorer.listing])
     right.layout.flex, right.layout.min_width = "3 1 20rem", "0"
-    return [title, widgets.HBox([left, right], layout={"flex_flow": "row wrap"})]
+    return [title, widgets.HBox([left, right], layout=_SIDES)]
 
 # %% ../nbs/12_explore.ipynb #7b781e91
 def drawn_among(
@@ -834,3 +842,39 @@ def explore(
     if glyphs is None:
         glyphs, source = load_sample(), "dsq.load_sample()"
     return Explorer(STEPS[step], glyphs, source)
+
+# %% ../nbs/12_explore.ipynb #458733c2
+def free_port(
+    port: int,  # 1 to 65535, or 0 for any
+) -> int:
+    """Check that nobody listens on a port of this machine.
+
+    Raises RuntimeError if somebody does.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = f"port {port} can't be used, {str(error.strerror).lower()}"
+            raise RuntimeError(f"{reason}: name another, or 0 for any that is free") from error
+        return int(probe.getsockname()[1])
+
+# %% ../nbs/12_explore.ipynb #c35594eb
+def open_app(
+    port: int = 8866,  # 1 to 65535, or 0 for any that is free
+    browser: bool = True,  # open a browser window
+    told: Callable[[str], None] = print,  # is given the address
+) -> None:
+    """Open the explorer of the whole pipeline as a local app; runs until it is interrupted.
+
+    Raises ImportError if Voila is not installed, RuntimeError if the port can't be used.
+    """
+    import_extra("voila", "explore")
+    port = free_port(port)
+    notebook = str(files("digitseq") / "data" / "explore.ipynb")
+    app = import_module("voila.app").Voila()
+    words = [f"--port={port}", "--Voila.port_retries=0", "--Voila.log_level=ERROR"]
+    app.initialize([notebook, *words, *([] if browser else ["--no-browser"])])
+    told(f"http://localhost:{port}/")
+    app.start()

@@ -324,3 +324,15 @@ def test_what_would_fill_the_memory_is_refused(
 ) -> None:
     assert run(f"generate large {line}") == 2
     assert message in capsys.readouterr().err and not list(here.iterdir())
+
+
+def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    words = ["generate", str(tmp_path / "digits"), "--num-samples", "4", "--format", "parquet"]
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        "error: pyarrow is missing: pip install 'digitseq[parquet]'\n"
+    )
+    assert not (tmp_path / "digits").exists()
