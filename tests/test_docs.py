@@ -374,7 +374,9 @@ def test_a_phone_opens_the_sidebar_at_its_top(reader: Callable[..., Any], served
     page, _ = reader({"width": 390, "height": 600})
     show(page, f"{served}/index.html", False)
     page.get_by_label("Toggle sidebar navigation").click()
-    page.wait_for_function("document.querySelector('#quarto-sidebar').getBoundingClientRect().x === 0")
+    page.wait_for_function(
+        "document.querySelector('#quarto-sidebar').getBoundingClientRect().x === 0"
+    )
     first = page.locator("#quarto-sidebar a").first.bounding_box()
     last = page.locator("#quarto-sidebar a", has_text="Changelog")
     assert first["y"] >= page.locator("#quarto-header").bounding_box()["height"]
