@@ -113,6 +113,8 @@ def test_links_and_anchors_lead_somewhere(site: Path, pages: dict[str, Seen]) ->
             here = (site / name).parent / unquote(parts.path) if parts.path else site / name
             found = here.resolve() / "index.html" if here.is_dir() else here.resolve()
             target = found.relative_to(site.resolve()).as_posix()
+            if target.startswith("lite/"):  # built apart: test_lite has these
+                continue
             followed += 1
             anchored = target not in pages or unquote(parts.fragment) in pages[target].anchors
             if not (found.is_file() and anchored):
