@@ -179,8 +179,8 @@ def test_a_notebook_begins_with_the_package_and_exports_nothing() -> None:
         notebook = json.loads((ROOT / "nbs" / f"{name}.ipynb").read_bytes())
         made = lite.prepared(notebook)
         assert made["cells"][0]["source"] == lite.PREPARE
-        assert len(made["cells"]) == len(notebook["cells"])
-        assert "nbdev_export()" not in json.dumps(made)
+        assert len(made["cells"]) == len(notebook["cells"]) - 1
+        assert "nbdev_export()" not in json.dumps(made) and "/content" not in json.dumps(made)
 
 
 def test_the_site_has_all_that_a_reader_may_open(site: Path) -> None:

