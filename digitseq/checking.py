@@ -126,12 +126,20 @@ def _sets(side: object, name: str) -> list[Glyphs | DigitSequences | SavedSequen
     return found
 
 # %% ../nbs/10_leak.ipynb #8a8a4518
+def _place(out: Path | str) -> str:
+    """Tell where a folder is, as seen from here."""
+    here = Path.cwd()
+    if isinstance(out, Path) and out.is_relative_to(here):
+        return str(out.relative_to(here))
+    return str(out)
+
+
 def _title(source: Glyphs | DigitSequences | SavedSequences) -> str:
     """Name a set for people."""
     if isinstance(source, Glyphs):
         return f"the glyphs {source.name!r} ({source.split})"
     if isinstance(source, SavedSequences):
-        return f"{source.split!r} in {source.out}"
+        return f"{source.split!r} in {_place(source.out)}"
     return f"{source.split!r} from {source.glyphs.name!r}"
 
 # %% ../nbs/10_leak.ipynb #f41ade5d
