@@ -260,7 +260,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def close(self) -> None:
         """Take everything away that the explorer has made."""
-        _close(self)
+        if self.comm is not None:
+            _close(self)
         super().close()
 
 # %% ../nbs/12_explore.ipynb #28f1edbd

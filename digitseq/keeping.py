@@ -24,6 +24,18 @@ from .core import atomic_write, import_extra
 Entry = dict[str, Any]  # of a file: its "size" in bytes and its "sha256"
 Data = bytes | Iterable[bytes]  # all that shall be in a file, whole or in pieces
 
+# %% ../nbs/09_keep.ipynb #9597df75
+@contextmanager
+def _numbered(name: str) -> Iterator[None]:
+    """Give errors of a place the number that all errors of the system have."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        number = errno.ENOENT if isinstance(error, FileNotFoundError) else errno.EIO
+        raise OSError(number, str(error), name) from error
+
 # %% ../nbs/09_keep.ipynb #5cdcb814
 class Place(ABC):
     """A place where files are, known by their names in it."""
@@ -50,12 +62,12 @@ class Place(ABC):
 
     def read(self, name: str) -> bytes:
         """Read a whole file; FileNotFoundError if there is none."""
-        with self.open(name) as file:
+        with _numbered(name), self.open(name) as file:
             return file.read()
 
     def sha256(self, name: str) -> str:
         """Hash a file, a piece at a time."""
-        with self.open(name) as file:
+        with _numbered(name), self.open(name) as file:
             return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 # %% ../nbs/09_keep.ipynb #a297ff12
@@ -204,14 +216,17 @@ class RemoteFolder(Folder):
         return _walk_away(self.fs, self.root)
 
     def size(self, name: str) -> int | None:
-        return _size_away(self.fs, self._path(name))
+        with _numbered(name):
+            return _size_away(self.fs, self._path(name))
 
     def open(self, name: str) -> BinaryIO:
-        file: BinaryIO = self.fs.open(self._path(name), "rb")
+        with _numbered(name):
+            file: BinaryIO = self.fs.open(self._path(name), "rb")
         return file
 
     def write(self, name: str, data: Data, sync: bool = True) -> Entry:
-        return _send(self, self._path(name), [data] if isinstance(data, bytes) else data)
+        with _numbered(name):
+            return _send(self, self._path(name), [data] if isinstance(data, bytes) else data)
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'CARD', 'RECIPE', 'MANIFEST', 'MADE_OF', 'checked_format', 'shard_file', 'write_shard', 'read_shard',
            'whole_names', 'estimated_size', 'checked_sets', 'make_recipe', 'json_digest', 'recipe_sha256',
-           'recipe_sets', 'Records', 'spelled', 'pretty_json', 'manifest_sha256', 'make_manifest', 'Manifest',
+           'recipe_sets', 'Records', 'spelled', 'pretty_json', 'blocks', 'manifest_sha256', 'make_manifest', 'Manifest',
            'checked_manifest', 'read_manifest']
 
 # %% ../nbs/09_recipe.ipynb #4f575a2f
@@ -317,6 +317,21 @@ def pretty_json(
 ) -> bytes:
     """Spell a JSON value as it stands in a file."""
     return "".join(spelled(value)).encode() + b"\n"
+
+# %% ../nbs/09_recipe.ipynb #6540220f
+def blocks(
+    pieces: Iterable[str],  # as `spelled` gives them
+    size: int = 1 << 16,  # of a block, at least, in letters
+) -> Iterator[bytes]:
+    """Join pieces to blocks of a file that ends with a line's end."""
+    waiting, count = list[str](), 0
+    for piece in pieces:
+        waiting.append(piece)
+        count += len(piece)
+        if count >= size:
+            yield "".join(waiting).encode()
+            waiting, count = [], 0
+    yield "".join([*waiting, "\n"]).encode()
 
 # %% ../nbs/09_recipe.ipynb #6a1e3007
 def manifest_sha256(

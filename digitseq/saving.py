@@ -15,7 +15,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -51,6 +50,7 @@ from digitseq.recording import (
     RECIPE,
     Manifest,
     Records,
+    blocks,
     checked_format,
     checked_sets,
     estimated_size,
@@ -89,7 +89,7 @@ def _held(folder: Folder) -> dict[str, re.Pattern[str]]:
     """Find out which data sets a folder says it holds, and what their files are called."""
     found = {}
     for name in (MANIFEST, RECIPE):
-        with suppress(OSError, ValueError), reading(name):
+        with suppress(FileNotFoundError, ValueError), reading(name):
             held = json.loads(folder.read(name))
             as_integer(held["recipe_version"], "recipe_version", 1)
             found[recipe_sha256(held)] = _own_names(held["splits"])
@@ -375,7 +375,7 @@ def _run(
         shards = [shard for part in cut.values() for shard in part]
         _recall(folder, shards, recipe["format"], records)
         folder.remove([MANIFEST])
-        folder.write(RECIPE, pretty_json(recipe))
+        _begin(folder, recipe)
         todo = [shard for shard in shards if records[shard.split].lacks(shard.number)]
         total = sum(map(len, sets.values()))
         making = _make(sets, folder, todo, recipe, workers, executor)
@@ -386,14 +386,25 @@ def _run(
                 bar.update(shard.samples)
         _seal(sets, folder, recipe, shards, records)
 
+# %% ../nbs/09_save.ipynb #636a7919
+def _begin(folder: Folder, recipe: Record) -> None:
+    """Write the recipe, unless it is there."""
+    wanted = pretty_json(recipe)
+    with suppress(FileNotFoundError):
+        if folder.read(RECIPE) == wanted:
+            return
+    folder.write(RECIPE, wanted)
+
 # %% ../nbs/09_save.ipynb #2cbc0d9d
 def _recall(
     folder: Folder, shards: Sequence[Shard], format: str, records: Mapping[str, Records]
 ) -> None:
     """Collect the records of the shards that are there."""
+    there = {name for name in folder.walk() if name.startswith(f"{WORK}/")}
     for shard, record in _known(folder, shards, format):
         records[shard.split].put(shard.number, record)
-        folder.write(f"{WORK}/{shard.stem}.json", pretty_json(record), sync=False)
+        if (name := f"{WORK}/{shard.stem}.json") not in there:
+            folder.write(name, pretty_json(record), sync=False)
 
 # %% ../nbs/09_save.ipynb #d1e49f67
 def _seal(
@@ -410,7 +421,7 @@ def _seal(
     own, belongs = _own_names(sets), _membership(folder, recipe, shards, set())
     ours = (name for name in folder.walk() if own.fullmatch(name))
     folder.remove(name for name in ours if not belongs(name) and name != LOCK)
-    folder.write(MANIFEST, (piece.encode() for piece in chain(spelled(manifest), "\n")))
+    folder.write(MANIFEST, blocks(spelled(manifest)))
 
 # %% ../nbs/09_save.ipynb #1103e40d
 def _where(folder: Folder) -> Path | str:

@@ -3,6 +3,7 @@
 import builtins
 import errno
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -22,7 +23,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy.stats import chisquare
 
-from digitseq import core
+from digitseq import composing, core
+from digitseq.augmenting import Scratch
 from digitseq.core import (
     Glyphs,
     SequenceBatch,
@@ -38,6 +40,7 @@ from digitseq.core import (
     random_words,
     read_npz,
     stream_key,
+    twinned,
     unit_float,
     weight_thresholds,
 )
@@ -894,3 +897,87 @@ def test_a_kernel_can_be_made_where_there_is_no_file() -> None:
     space: dict[str, Any] = {}
     exec("def twice(x):\n    return x + x\n", space)
     assert kernel(space["twice"])(21) == 42
+
+
+# Twins: a notebook's kernels, and the package's own
+
+
+OPEN = "{{k: v for k, v in vars({}).items() if not k.startswith('__')}}"
+
+
+@pytest.fixture(scope="module")
+def cells() -> Iterator[Callable[[str], str]]:
+    """Start a notebook; gives a function that runs a cell and gives what it prints."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    pytest.importorskip("numba", reason="numba is not installed")
+    notebook = nbformat.v4.new_notebook()
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3")
+
+    def run(source: str) -> str:
+        notebook.cells.append(nbformat.v4.new_code_cell(source))
+        client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+        return "".join(one.text for one in notebook.cells[-1].outputs if "text" in one)
+
+    with client.setup_kernel():
+        run("import digitseq.composing as package, digitseq.augmenting as other")
+        run(f"globals().update({OPEN.format('package')})")
+        yield run
+
+
+def source_of(name: str) -> str:
+    """Give the text of a kernel of the package, as it stands in a cell."""
+    return inspect.getsource(getattr(composing, name).py_func)
+
+
+def is_twin(cells: Callable[[str], str], source: str, name: str) -> bool:
+    """Tell whether a kernel that a cell defines is the package's own."""
+    cells(f"from digitseq.core import kernel, inlined\n{source}")
+    return cells(f"print({name} is package.{name})").strip() == "True"
+
+
+@pytest.mark.parametrize("name", ["_invert", "_lighten", "compose_bytes", "paste_row"])
+def test_a_cell_that_is_no_different_gets_the_kernel_of_the_package(
+    cells: Callable[[str], str], name: str
+) -> None:
+    assert is_twin(cells, source_of(name), name)
+
+
+def test_a_changed_letter_is_compiled_and_so_is_whoever_calls_it(
+    cells: Callable[[str], str],
+) -> None:
+    changed = source_of("_invert").replace("255", "254")
+    assert changed != source_of("_invert")
+    assert not is_twin(cells, changed, "_invert")
+    told = cells("pixels = np.zeros(3, np.uint8)\n_invert(pixels)\nprint(pixels.tolist())")
+    assert told.strip() == "[254, 254, 254]"
+    assert not is_twin(cells, source_of("compose_bytes"), "compose_bytes")
+    assert is_twin(cells, source_of("_invert"), "_invert")
+    assert is_twin(cells, source_of("compose_bytes"), "compose_bytes")
+
+
+def test_another_constant_makes_another_kernel(cells: Callable[[str], str]) -> None:
+    using = next(
+        name
+        for name, value in vars(composing).items()
+        if hasattr(value, "py_func") and "FULL" in value.py_func.__code__.co_names
+    )
+    assert is_twin(cells, source_of(using), using)
+    cells("FULL = FULL + type(FULL)(1)")
+    assert not is_twin(cells, source_of(using), using)
+    cells("FULL = package.FULL")
+
+
+def test_named_tuples_have_twins(cells: Callable[[str], str]) -> None:
+    cells(f"globals().update({OPEN.format('other')})")
+    same = inspect.getsource(Scratch).strip()
+    cells(same)
+    assert cells("print(Scratch is other.Scratch)").strip() == "True"
+    cells(f"{same}\n    more: int = 0")
+    assert cells("print(Scratch is other.Scratch, Scratch.__module__)").strip() == "False __main__"
+
+
+def test_only_a_notebook_has_twins() -> None:
+    assert twinned(Scratch) is Scratch
+    assert list(core._namesakes(Scratch)) == []
