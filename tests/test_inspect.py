@@ -1,0 +1,317 @@
+"""The report on a reader: planted faults are found, and nothing is found where there is none."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from digitseq import inspecting
+from digitseq.core import Sample
+from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.inspecting import (
+    align,
+    all_groups,
+    behaviour_report,
+    ink_gaps,
+    read_all,
+    sweep,
+    wilson,
+)
+from digitseq.loading import load_sample
+from digitseq.saving import load, save
+
+Fault = Callable[[Sample, int], str]  # what a digit of a sample is read as
+digits = st.text("0123456789", max_size=7)
+
+
+@pytest.fixture(scope="module")
+def ds() -> DigitSequences:
+    """Make a data set that touches, leans and begins with zeros."""
+    augment = {"rotation_range": 25, "shear_range": 10, "zoom_range": 0.1}
+    spec = SequenceSpec(2000, (2, 6), 220, spacing=(-8, 10), augment=augment, seed=5)
+    return DigitSequences(load_sample(), spec)
+
+
+def reader(ds: DigitSequences, fault: Fault, seed: int = 1, often: float = 0.2) -> Any:
+    """Make a reader that errs twice in a hundred, and by its fault in one case of five."""
+    rng, batch, start = np.random.default_rng(seed), ds[:], 0
+
+    def spoil(sample: Sample, k: int) -> str:
+        digit = sample.text[k]
+        if rng.random() < often and (bad := fault(sample, k)) != digit:
+            return bad
+        return str(rng.integers(10)) if rng.random() < 0.02 else digit
+
+    def predict(images: np.ndarray) -> list[str]:
+        nonlocal start
+        samples = [batch[k % len(batch)] for k in range(start, start + len(images))]
+        start += len(images)
+        return ["".join(spoil(one, k) for k in range(one.length)) for one in samples]
+
+    return predict
+
+
+def none(sample: Sample, k: int) -> str:
+    return sample.text[k]
+
+
+def confuses_four_and_nine(sample: Sample, k: int) -> str:
+    return {"4": "9", "9": "4"}.get(sample.text[k], sample.text[k])
+
+
+def touches(sample: Sample, k: int) -> bool:
+    boxes = sample.boxes[: sample.length]
+    left = k > 0 and boxes[k, 0] <= boxes[k - 1, 2]
+    return bool(left or (k + 1 < sample.length and boxes[k + 1, 0] <= boxes[k, 2]))
+
+
+def misses_touching(sample: Sample, k: int) -> str:
+    return "" if touches(sample, k) else sample.text[k]
+
+
+def drops_a_leading_zero(sample: Sample, k: int) -> str:
+    return "" if k == 0 and sample.text[0] == "0" else sample.text[k]
+
+
+def fails_beyond_fifteen_degrees(sample: Sample, k: int) -> str:
+    leans = abs(sample.factors["augment.theta"][k]) > 15
+    return str((int(sample.text[k]) + 1) % 10) if leans else sample.text[k]
+
+
+def loses_the_last(sample: Sample, k: int) -> str:
+    return "" if k == sample.length - 1 else sample.text[k]
+
+
+def misreads_large(sample: Sample, k: int) -> str:
+    return "8" if sample.factors["augment.zx"][k] < 0.95 else sample.text[k]
+
+
+FAULTS: dict[str, tuple[Fault, set[str]]] = {
+    "fours and nines": (confuses_four_and_nine, {"digit 4", "digit 9"}),
+    "touching": (misses_touching, {"ink gap touching"}),
+    "leading zero": (drops_a_leading_zero, {"first digit 0"}),
+    "fifteen degrees": (fails_beyond_fifteen_degrees, {"size of augment.theta"}),
+    "the last": (loses_the_last, {"place from the right 1"}),
+    "large": (misreads_large, {"augment.zx below"}),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_comes_first(ds: DigitSequences, name: str) -> None:
+    fault, expected = FAULTS[name]
+    report = behaviour_report(reader(ds, fault), ds)
+    first = report.findings[0]
+    assert any(f"{first.what} {first.which}".startswith(start) for start in expected), str(report)
+    assert first.interval[0] > first.others[1]
+    assert first.excess > report.limit
+    assert [one.excess for one in report.findings] == sorted(
+        (one.excess for one in report.findings), reverse=True
+    )
+    if name == "fifteen degrees":
+        assert 12 < float(first.which.split()[0]) < 18
+
+
+def test_both_of_two_faults_are_found(ds: DigitSequences) -> None:
+    def both(sample: Sample, k: int) -> str:
+        return drops_a_leading_zero(sample, k) and confuses_four_and_nine(sample, k)
+
+    found = behaviour_report(reader(ds, both), ds).findings
+    names = [f"{one.what} {one.which}" for one in found[:4]]
+    assert {"digit 4", "digit 9", "first digit 0"} <= set(names)
+
+
+def loses_all(ds: DigitSequences, seed: int) -> Any:
+    """Make a reader that loses whole strings, five in a hundred, whatever is in them."""
+    rng, texts = np.random.default_rng(seed), iter(ds[:].texts)
+    return lambda images: [text if rng.random() > 0.05 else "" for text, _ in zip(texts, images)]
+
+
+@pytest.mark.parametrize("kind", ["digits", "strings"])
+def test_nothing_is_found_where_there_is_nothing(kind: str) -> None:
+    """One report in twenty may find something: of 60, twelve would in two cases of 100,000."""
+    spec = SequenceSpec(500, (2, 5), 180, spacing=(-6, 8), augment={"rotation_range": 20})
+    alarms = 0
+    for seed in range(60):
+        ds = DigitSequences(load_sample(), spec.replace(seed=seed))
+        blind = loses_all(ds, seed) if kind == "strings" else reader(ds, none, seed)
+        alarms += bool(behaviour_report(blind, ds, seed=seed).findings)
+    assert alarms < 12
+
+
+def test_a_perfect_reader_has_a_short_report(ds: DigitSequences) -> None:
+    texts = iter(ds[:300].texts)
+    report = behaviour_report(lambda images: [next(texts) for _ in images], ds, count=300)
+    assert (report.right, report.misread, report.findings, report.worst) == (300, 0, (), ())
+    assert "100.0% of 300" in str(report) and "nothing that chance" in str(report)
+    assert "<img" not in report._repr_html_()
+
+
+# What was read in a digit's place
+
+
+@given(digits, digits)
+def test_the_fewest_mistakes_explain_what_was_read(text: str, read: str) -> None:
+    @cache
+    def distance(i: int, j: int) -> int:
+        if not i or not j:
+            return i + j
+        change = distance(i - 1, j - 1) + (text[i - 1] != read[j - 1])
+        return min(change, distance(i - 1, j) + 1, distance(i, j - 1) + 1)
+
+    found = align(text, read)
+    added = len(read) - sum(map(bool, found))
+    wrong = sum(own != other for own, other in zip(text, found, strict=True))
+    assert len(found) == len(text) and added >= 0
+    assert wrong + added == distance(len(text), len(read))
+    rest = iter(read)
+    assert all(other in rest for other in found if other)  # in their order
+
+
+@given(text=digits)
+def test_what_is_right_is_right(text: str) -> None:
+    assert align(text, text) == list(text)
+    assert align(text, "") == [""] * len(text)
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilsons_interval_is_that_of_scipy(counts: tuple[int, int]) -> None:
+    hits, count = counts
+    expected = binomtest(hits, count).proportion_ci(0.95, "wilson")
+    assert np.allclose(wilson(hits, count), (expected.low, expected.high), atol=1e-4)
+
+
+# Groups
+
+
+def test_groups_are_what_their_names_say(ds: DigitSequences) -> None:
+    batch = ds[:400]
+    groups, gaps = all_groups(batch), ink_gaps(batch)
+    for (what, which), mask in groups.items():
+        assert mask.shape == batch.digits.shape and mask.dtype == bool
+        assert 15 <= mask.sum() <= 0.8 * (batch.digits >= 0).sum()
+        assert not mask[batch.digits < 0].any(), (what, which)
+        for i, k in np.argwhere(mask)[:20].tolist():
+            sample = batch[i]
+            if what == "digit":
+                assert sample.text[k] == which
+            elif what == "last digit":
+                assert sample.text[k] == which and k == sample.length - 1
+            elif what == "place from the right":
+                assert sample.length - k == int(which)
+            elif what == "pair":
+                assert which in (sample.text[k : k + 2], sample.text[max(0, k - 1) : k + 1])
+            elif (what, which) == ("ink gap", "touching"):
+                assert touches(sample, k) and gaps[i, k] <= 0
+
+
+def test_one_digit_has_no_neighbours() -> None:
+    ds = DigitSequences(load_sample(), SequenceSpec(200, 1))
+    groups = all_groups(ds[:])
+    assert not any(what in ("pair", "ink gap") for what, _ in groups)
+    report = behaviour_report(lambda images: ["7"] * len(images), ds)
+    assert report.findings == () or report.findings[0].what != "pair"
+    assert report.samples == 200 and report.misread > 100
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """Collect the tags and the addresses of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.alts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [str(given[name]) for name in ("src", "href") if name in given]
+        self.alts += [str(given["alt"])] if "alt" in given else []
+
+
+def test_a_page_needs_nothing_else_and_trusts_no_reader(ds: DigitSequences, tmp_path: Path) -> None:
+    evil = '"><script>alert(1)</script>'
+    report = behaviour_report(lambda images: [evil] * len(images), ds, count=100)
+    report.save(tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "script" not in page.tags and "link" not in page.tags
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert len(page.addresses) == 1 and evil in page.alts[0]
+    assert page.tags.count("table") >= 1 and report.right == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_numbers_add_up_and_can_be_written_down(ds: DigitSequences) -> None:
+    report = behaviour_report(reader(ds, confuses_four_and_nine), ds, count=700)
+    told = json.loads(report.to_json())
+    table = np.array(report.confusion)
+    assert told["samples"] == 700 and told["digits"] == table.sum() == int(ds[:700].lengths.sum())
+    assert told["misread"] == table.sum() - np.trace(table[:, :10])
+    assert table[4, 9] > 20 and table[9, 4] > 20
+    assert told["findings"][0]["what"] == report.findings[0].what
+    assert len(report.worst) == 20 and all(text != read for text, read in report.worst)
+    again = behaviour_report(reader(ds, confuses_four_and_nine), ds, count=700)
+    assert again == report
+
+
+def test_a_saved_set_is_as_good(ds: DigitSequences, tmp_path: Path) -> None:
+    few = ds.replace(num_samples=300)
+    data = load(save(few, tmp_path / "out", "npz", progress=False))
+    made = behaviour_report(reader(few, misses_touching), few)
+    read = behaviour_report(reader(few, misses_touching), data)
+    assert made == read
+    with pytest.raises(ValueError, match="can't be overridden"):
+        sweep(lambda images: ["1"] * len(images), data, "gaps", [0])
+
+
+def test_a_sweep_moves_one_thing(ds: DigitSequences) -> None:
+    seen: list[Any] = []
+
+    def widths(images: np.ndarray) -> list[str]:
+        columns = (images > 0).any(axis=1)
+        seen.append(columns.sum(axis=1).mean())
+        return ["1"] * len(images)
+
+    curve = sweep(widths, ds, "augment.zx", [0.6, 1.0, 1.6], count=100)
+    assert curve.factor == "augment.zx" and curve.values == [0.6, 1.0, 1.6]
+    assert seen[0] > seen[1] > seen[2]  # a zoom below one enlarges
+    for right, (low, high) in zip(curve.right, curve.intervals, strict=True):
+        assert low <= right <= high
+
+
+def test_batches_do_not_matter(ds: DigitSequences) -> None:
+    sizes: list[int] = []
+
+    def predict(images: np.ndarray) -> list[Any]:
+        sizes.append(len(images))
+        return [np.str_("12")] * len(images)
+
+    one = read_all(predict, ds, 50, 7)
+    assert sizes == [7] * 7 + [1] and one.read == ["12"] * 50
+    assert (read_all(predict, ds, 50, 1000).wrong == one.wrong).all()
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "3"])
+def test_a_count_that_is_none_is_refused(ds: DigitSequences, count: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="count"):
+        behaviour_report(lambda images: ["1"] * len(images), ds, count=count)
+
+
+def test_the_limit_is_that_of_the_worst_of_all_groups(ds: DigitSequences) -> None:
+    reading = read_all(reader(ds, none), ds, 500)
+    groups = all_groups(reading.batch)
+    few = dict(list(groups.items())[:5])
+    assert inspecting.chance_limit(reading, few) < inspecting.chance_limit(reading, groups)
+    assert inspecting.chance_limit(reading, groups) == inspecting.chance_limit(reading, groups)
