@@ -175,7 +175,7 @@ def checked_sets(ds: DigitSequences | Sequence[DigitSequences]) -> dict[str, Dig
 # %% ../nbs/09_recipe.ipynb #8f004ff6
 RECIPE, MANIFEST = "recipe.json", "manifest.json"
 
-
+# %% ../nbs/09_recipe.ipynb #6457b171
 def _versions() -> dict[str, str]:
     """List the versions of what makes the pixels and the files."""
     found = {"python": platform.python_version()}
