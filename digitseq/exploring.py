@@ -290,7 +290,7 @@ def _paint(explorer: Explorer) -> None:
         layout.display = None
 
 # %% ../nbs/12_explore.ipynb #d4a5bbc4
-REST = 0.05  # seconds without a change, before the picture is painted
+REST = 0.02  # seconds without a change, before the picture is painted
 
 
 def _soon(explorer: Explorer, by_hand: bool) -> None:
