@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Reader', 'Groups', 'align', 'Reading', 'read_all', 'written_groups', 'place_groups', 'pair_groups', 'bounded_groups',
-           'ink_gaps', 'drawn_groups', 'all_groups', 'excess', 'dealt', 'chance_limit', 'wilson', 'Finding', 'find',
+           'ink_gaps', 'drawn_groups', 'all_groups', 'excess', 'dealt', 'chance_limit', 'wilson', 'Finding', 'compare',
            'BehaviourReport', 'behaviour_report', 'Sweep', 'sweep']
 
 # %% ../nbs/11_inspect.ipynb #63b4bb33
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,9 @@ from digitseq.core import (
     picture_png,
 )
 from .generating import BatchSource
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # %% ../nbs/11_inspect.ipynb #b30b6f74
 def align(
@@ -267,7 +270,7 @@ def wilson(
 # %% ../nbs/11_inspect.ipynb #d1035890
 @dataclass(frozen=True)
 class Finding:
-    """A group of digits that is misread more often than the others."""
+    """How often a group of digits is misread, and how often the others are."""
 
     what: str  # "digit"
     which: str  # "4"
@@ -283,19 +286,18 @@ class Finding:
         return f"{name}: {share:.1%} of {self.count} misread, of the others {low:.1%} to {high:.1%}"
 
 # %% ../nbs/11_inspect.ipynb #084945ec
-def find(reading: Reading, groups: Groups, limit: float) -> list[Finding]:
-    """List what is beyond chance, the worst first."""
+def compare(reading: Reading, groups: Groups) -> list[Finding]:
+    """Compare each group with all others, the one that is furthest beyond chance first."""
     used = reading.batch.digits >= 0
     wrong, total = reading.wrong[used].astype(np.float32), int(used.sum())
     members = np.stack([mask[used] for mask in groups.values()]).astype(np.float32)
     beyond, hits = excess(members, wrong), members @ wrong
     found = []
     for k in np.argsort(-beyond, kind="stable").tolist():
-        if beyond[k] > limit:
-            (what, which), far = list(groups)[k], round(float(beyond[k]), 2)
-            count, bad = int(members[k].sum()), int(hits[k])
-            rest = wilson(int(wrong.sum()) - bad, total - count)
-            found.append(Finding(what, which, count, bad, wilson(bad, count), rest, far))
+        (what, which), far = list(groups)[k], round(float(beyond[k]), 2)
+        count, bad = int(members[k].sum()), int(hits[k])
+        rest = wilson(int(wrong.sum()) - bad, total - count)
+        found.append(Finding(what, which, count, bad, wilson(bad, count), rest, far))
     return found
 
 # %% ../nbs/11_inspect.ipynb #3b83bd06
@@ -309,15 +311,19 @@ class BehaviourReport:
     digits: int
     misread: int  # of the digits
     limit: float  # deviations that chance may explain
-    groups: int  # that were tried
-    findings: tuple[Finding, ...]  # the worst first
+    groups: tuple[Finding, ...]  # all that were tried, the worst first
     confusion: tuple[tuple[int, ...], ...]  # [written][read], 10 x 11; the last column is nothing
     worst: tuple[tuple[str, str], ...]  # what is written and what was read, twenty at most
     sheet: bytes  # their pictures, a PNG
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """List what chance does not explain, the worst first."""
+        return tuple(one for one in self.groups if one.excess > self.limit)
+
     def to_dict(self) -> dict[str, Any]:
         """Give all but the pictures in plain values."""
-        told = asdict(self)
+        told = asdict(self) | {"findings": [asdict(one) for one in self.findings]}
         del told["sheet"]
         return told
 
@@ -342,7 +348,7 @@ def _told(report: BehaviourReport) -> str:
     share = f"{report.right / report.samples:.1%} of {report.samples} ({low:.1%} to {high:.1%})"
     lines = [f"{share} read right, {report.misread} of {report.digits} digits misread"]
     if not report.findings:
-        return f"{lines[0]}; among {report.groups} groups nothing that chance does not explain"
+        return f"{lines[0]}; among {len(report.groups)} groups nothing that chance does not explain"
     return "\n".join([*lines, *map(str, report.findings[:12])])
 
 # %% ../nbs/11_inspect.ipynb #e2726a8e
@@ -374,12 +380,12 @@ def behaviour_report(
     reading = read_all(predict, ds, count, batch_size)
     groups = all_groups(reading.batch)
     limit = chance_limit(reading, groups, seed=seed) if groups and reading.wrong.any() else 0.0
-    found = find(reading, groups, limit) if groups and reading.wrong.any() else []
+    told = compare(reading, groups) if groups else []
     right, samples, worst = int(reading.right.sum()), len(reading.read), _worst(reading)
     texts = tuple((reading.batch.texts[k], reading.read[k]) for k in worst)
     pictures = as_bytes(reading.batch.images[worst or [0]])
     counts = (samples, right, wilson(right, samples), int((reading.batch.digits >= 0).sum()))
-    tried = (int(reading.wrong.sum()), round(limit, 2), len(groups), tuple(found))
+    tried = (int(reading.wrong.sum()), round(limit, 2), tuple(told))
     sheet = picture_png(contact_sheet(pictures, columns=4, scale=1)) if worst else b""
     return BehaviourReport(*counts, *tried, _confusion(reading), texts, sheet)
 
@@ -406,18 +412,25 @@ def _finding_row(one: Finding) -> list[str]:
     told = (f"{one.what} {one.which}", one.count, one.wrong, mine, others, f"{one.excess:.1f}")
     return [_cell(value) for value in told]
 
+# %% ../nbs/11_inspect.ipynb #b3a33cab
+def _findings_html(found: Sequence[Finding]) -> str:
+    head = ("group", "digits", "misread", "its share", "of the others", "deviations")
+    return _table(head, [_finding_row(one) for one in found])
+
 # %% ../nbs/11_inspect.ipynb #ea77dcd4
 def _as_html(report: BehaviourReport) -> str:
     summary = escape(_told(report).splitlines()[0])
-    found = [_finding_row(one) for one in report.findings[:20]]
-    head = ("group", "digits", "misread", "its share", "of the others", "deviations")
-    parts = [f"<p>{summary}</p>", _table(head, found) if found else ""]
+    parts = [f"<p>{summary}</p>"]
+    if report.findings:
+        parts.append(_findings_html(report.findings[:20]))
     parts.append(_confusion_html(report.confusion))
     if report.sheet:
         texts = "; ".join(f"{text} as {read or 'nothing'}" for text, read in report.worst)
         data = b64encode(report.sheet).decode()
         alt = escape(f"The samples that were read worst: {texts}", quote=True)
         parts.append(f'<img src="data:image/png;base64,{data}" alt="{alt}"><p>{escape(texts)}</p>')
+    rest = f"<summary>All {len(report.groups)} groups</summary>{_findings_html(report.groups)}"
+    parts.append(f"<details>{rest}</details>")
     return f'{_STYLE}<div class="dsq-report">{"".join(parts)}</div>'
 
 # %% ../nbs/11_inspect.ipynb #2cacbe1f
@@ -438,6 +451,17 @@ class Sweep(NamedTuple):
     values: list[float]
     right: list[float]  # share of digits read right, for each value
     intervals: list[tuple[float, float]]  # 95 %
+
+    def show(self) -> "Figure":
+        """Draw the curve, with its intervals."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 2.5), dpi=72, layout="tight")
+        axes = figure.subplots()
+        axes.fill_between(self.values, *np.transpose(self.intervals), color="#56B4E9", alpha=0.4)
+        axes.plot(self.values, self.right, color="#0072B2")
+        axes.set(xlabel=self.factor, ylabel="digits read right", ylim=(0, 1.02))
+        return figure
 
 
 def sweep(
