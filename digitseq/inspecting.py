@@ -265,7 +265,8 @@ def wilson(
     share, square = hits / count, z * z / count
     middle = (share + square / 2) / (1 + square)
     half = z * np.sqrt(share * (1 - share) / count + square / (4 * count)) / (1 + square)
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
+    low, high = float(middle - half), float(middle + half)
+    return 0.0 if hits == 0 else low, 1.0 if hits == count else high
 
 # %% ../nbs/11_inspect.ipynb #d1035890
 @dataclass(frozen=True)
@@ -454,13 +455,13 @@ class Sweep(NamedTuple):
 
     def show(self) -> "Figure":
         """Draw the curve, with its intervals."""
-        from matplotlib.figure import Figure
+        import matplotlib.pyplot as plt
 
-        figure = Figure(figsize=(6, 2.5), dpi=72, layout="tight")
-        axes = figure.subplots()
+        figure, axes = plt.subplots(figsize=(6, 2.5), dpi=72, layout="tight")
         axes.fill_between(self.values, *np.transpose(self.intervals), color="#56B4E9", alpha=0.4)
         axes.plot(self.values, self.right, color="#0072B2")
         axes.set(xlabel=self.factor, ylabel="digits read right", ylim=(0, 1.02))
+        plt.close(figure)
         return figure
 
 
