@@ -190,7 +190,9 @@ def test_accidents_leave_no_trace(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         results = list(do_work(partial(die_once, tmp_path, [0, 9]), range(16), workers=2))
     assert sorted(results) == [(number, 2 * number) for number in range(16)]
     assert noted(tmp_path, "died") == {"0", "9"}
-    assert "a worker process died, pieces to be tried one at a time: 3" in caplog.messages
+    told = "a worker process died, pieces to be tried one at a time: "
+    counts = [int(said.removeprefix(told)) for said in caplog.messages if said.startswith(told)]
+    assert counts and all(1 <= count <= 3 for count in counts)  # those in hand, and one waiting
 
 
 def test_pieces_that_kill_every_worker_are_named_at_the_end() -> None:
