@@ -69,7 +69,7 @@ setup(
     install_requires=requirements("requirements"),
     extras_require=extras,
     packages=find_packages(include=["digitseq", "digitseq.*"]),
-    package_data={"digitseq": ["py.typed", "data/*"]},
+    package_data={"digitseq": ["py.typed", "data/*", "data/pages/*"]},
     entry_points={
         "console_scripts": config["console_scripts"].split(),
         "nbdev": ["digitseq=digitseq._modidx:d"],
