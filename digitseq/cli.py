@@ -30,6 +30,7 @@ from .core import as_bytes, as_integer
 from .generating import DigitSequences, SequenceSpec
 from .keeping import open_folder
 from .loading import cache_glyphs, download_mnist, load_glyphs
+from .paging import PRESETS
 from .recording import FORMATS, read_manifest, recipe_sets
 from .saving import load, save, verify
 
@@ -88,6 +89,16 @@ _PLAIN = ["num_samples", "width", "height", "fill", "align", "measure", "overflo
 _PLAIN += ["writer", "ink", "dtype", "seed"]
 
 
+def _page(name: str) -> Any:
+    """Take the name of a preset as it is, and read any other page from its file.
+
+    Raises ValueError if it is neither.
+    """
+    if name in PRESETS or not ("." in name or Path(name).is_file()):
+        return name  # a name that is none is refused by the spec, which knows the nearest
+    return _object(Path(name), "--page")
+
+
 def _typed_spec(typed: dict[str, Any]) -> SequenceSpec:
     """Make the spec that was typed.
 
@@ -104,6 +115,8 @@ def _typed_spec(typed: dict[str, Any]) -> SequenceSpec:
     if "augment" in typed:
         named = typed["augment"] == "default"
         wishes["augment"] = "default" if named else _object(Path(typed["augment"]), "--augment")
+    if "page" in typed:
+        wishes["page"] = _page(typed["page"])
     base = _object(typed["spec"], "--spec") if "spec" in typed else {}
     return SequenceSpec.from_dict(base | wishes)
 
@@ -264,6 +277,7 @@ def generate(
     ink: Annotated[str | None, typer.Option(help="white or black [white]")] = None,
     dtype: Annotated[str | None, typer.Option(help="uint8 or float32 [uint8]")] = None,
     augment: Annotated[str | None, typer.Option(help="default, or a JSON file")] = None,
+    page: Annotated[str | None, typer.Option(help=f"{', '.join(PRESETS)}, or a JSON file")] = None,
     seed: Annotated[int | None, typer.Option(help="0 to 2**64 - 1 [0]")] = None,
     spec: Annotated[Path | None, typer.Option(help="JSON file with such fields")] = None,
     recipe: Annotated[Path | None, typer.Option(help="recipe.json, instead of all")] = None,

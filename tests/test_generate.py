@@ -967,7 +967,16 @@ BAD_SPECS: list[tuple[dict[str, Any], str]] = [
     ({"augment": {"rotation": 3}}, "augment has no 'rotation': did you mean 'rotation_range'"),
     ({"augment": {"rescale": 2}}, "rescale has no place in a spec"),
     ({"augment": {"cval": 256}}, "cval must be 0 to 255 in a spec, got 256"),
-    ({"page": "form"}, "page must be None in this version, got 'form'"),
+    ({"page": "from"}, "page must be one of mnist, form, cheque, meter, photo, got 'from'"),
+    ({"page": 3}, "page must be a Page, settings by name, or a preset's name, got 3"),
+    ({"page": "form", "spacing": (0, 3)}, "spacing must be left out with a page"),
+    ({"page": "form", "fill": "free"}, "fill must be left out with a page"),
+    ({"page": "form", "measure": "ink"}, "measure must be left out with a page"),
+    ({"page": "form", "overflow": "shrink"}, "overflow must be left out with a page"),
+    ({"page": "form", "augment": "default"}, "augment must be left out with a page"),
+    ({"page": {"slope": 3}}, "a page has no 'slope': it belongs into writing"),
+    ({"page": {"writing": {"slop": 3}}}, "Writing has no 'slop': did you mean 'slope'"),
+    ({"page": {"camera": {"blur": 3}}}, "blur must lie in 0 to 0.25, got 3"),
 ]
 
 
