@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Reader', 'Groups', 'align', 'Reading', 'read_all', 'written_groups', 'place_groups', 'pair_groups', 'bounded_groups',
-           'ink_gaps', 'drawn_groups', 'all_groups', 'excess', 'dealt', 'chance_limit', 'wilson', 'Finding', 'compare',
+           'ink_gaps', 'drawn_groups', 'all_groups', 'excess', 'dealt', 'chance_limit', 'Finding', 'compare',
            'BehaviourReport', 'behaviour_report', 'Sweep', 'sweep']
 
 # %% ../nbs/11_inspect.ipynb #63b4bb33
@@ -28,6 +28,7 @@ from digitseq.core import (
     picture_png,
 )
 from .generating import BatchSource
+from .scoring import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -251,22 +252,6 @@ def chance_limit(
     members = np.stack([mask[used] for mask in groups.values()]).astype(np.float32)
     worst = excess(members, np.stack(deals, axis=1).astype(np.float32)).max(axis=0)
     return float(np.quantile(worst, 0.95))
-
-# %% ../nbs/11_inspect.ipynb #2a7aba00
-def wilson(
-    hits: int,
-    count: int,  # 1 or more
-    z: float = 1.96,  # deviations; 1.96 for 95 %
-) -> tuple[float, float]:
-    """Give the interval in which a share lies.
-
-    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
-    """
-    share, square = hits / count, z * z / count
-    middle = (share + square / 2) / (1 + square)
-    half = z * np.sqrt(share * (1 - share) / count + square / (4 * count)) / (1 + square)
-    low, high = float(middle - half), float(middle + half)
-    return 0.0 if hits == 0 else low, 1.0 if hits == count else high
 
 # %% ../nbs/11_inspect.ipynb #d1035890
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from digitseq.inspecting import (
     ink_gaps,
     read_all,
     sweep,
-    wilson,
 )
 from digitseq.loading import load_sample
 from digitseq.saving import load, save
+from digitseq.scoring import wilson
 
 Fault = Callable[[Sample, int], str]  # what a digit of a sample is read as
 digits = st.text("0123456789", max_size=7)
