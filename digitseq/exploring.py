@@ -162,8 +162,8 @@ def entry(label: str, value: str, hint: str) -> Any:
 
 # %% ../nbs/12_explore.ipynb #61cd6d95
 def seed_box() -> Any:
-    """Make a box for the seed, 0 to 2**53 - 1."""
-    return widgets.BoundedIntText(0, min=0, max=2**53 - 1, description="Seed", **_LOOK)
+    """Make a box for the seed, 0 to 2**53 - 2."""
+    return widgets.BoundedIntText(0, min=0, max=2**53 - 2, description="Seed", **_LOOK)
 
 
 def next_button(

@@ -79,7 +79,7 @@ from digitseq.exploring import explore
 digitseq_sample.provide()
 explore({step!r})
 """
-PREPARE = """%pip install -q digitseq digitseq-sample
+PREPARE = """%pip install -q digitseq digitseq-sample pytest
 import digitseq_sample
 
 digitseq_sample.provide()"""
