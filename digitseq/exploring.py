@@ -287,7 +287,7 @@ def _paint(explorer: Explorer) -> None:
     explorer.message.value = ""
     explorer.picture.value, explorer.facts.value = picture_png(picture), facts_html(facts)
     for layout in seen:
-        layout.display = None
+        layout.display = ""  # None would be lost on its way into a page
 
 # %% ../nbs/12_explore.ipynb #d4a5bbc4
 REST = 0.02  # seconds without a change, before the picture is painted
