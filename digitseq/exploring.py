@@ -162,8 +162,8 @@ def entry(label: str, value: str, hint: str) -> Any:
 
 # %% ../nbs/12_explore.ipynb #61cd6d95
 def seed_box() -> Any:
-    """Make a box for the seed, 0 to 2**53 - 1."""
-    return widgets.BoundedIntText(0, min=0, max=2**53 - 1, description="Seed", **_LOOK)
+    """Make a box for the seed, 0 to 2**53 - 2."""
+    return widgets.BoundedIntText(0, min=0, max=2**53 - 2, description="Seed", **_LOOK)
 
 
 def next_button(
@@ -287,7 +287,7 @@ def _paint(explorer: Explorer) -> None:
     explorer.message.value = ""
     explorer.picture.value, explorer.facts.value = picture_png(picture), facts_html(facts)
     for layout in seen:
-        layout.display = None
+        layout.display = ""  # None would be lost on its way into a page
 
 # %% ../nbs/12_explore.ipynb #d4a5bbc4
 REST = 0.02  # seconds without a change, before the picture is painted

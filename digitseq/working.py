@@ -22,10 +22,8 @@ from concurrent.futures import (
     CancelledError,
     Executor,
     Future,
-    ProcessPoolExecutor,
     wait,
 )
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -167,8 +165,10 @@ def _begin() -> None:
         threading.Thread(target=leave, daemon=True).start()
 
 # %% ../nbs/08_work.ipynb #838a6c85
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _pool(workers: int) -> Executor:
     """Prepare a pool; its processes start when there is work."""
+    from concurrent.futures import ProcessPoolExecutor  # here, for in a browser it can't be had
+
     return ProcessPoolExecutor(workers, get_context("spawn"), _begin)
 
 # %% ../nbs/08_work.ipynb #8c2872fb
@@ -206,7 +206,7 @@ def _starts(pool: Executor) -> bool:
     """Tell whether a pool's worker lives long enough to do nothing."""
     try:
         return pool.submit(int).result() == 0
-    except BrokenProcessPool:
+    except BrokenExecutor:
         return False
 
 # %% ../nbs/08_work.ipynb #d4fe1920
@@ -235,7 +235,7 @@ def _alone(
                 _check_starts(failed)
                 continue
             outcomes = _outcomes(partial(_post, pool, work), tuple(left), 1)
-            with closing(_sift(outcomes, BrokenProcessPool, dead.append, tally)) as results:
+            with closing(_sift(outcomes, BrokenExecutor, dead.append, tally)) as results:
                 for result in results:
                     left.popleft()
                     deaths = 0
@@ -256,7 +256,7 @@ def _in_pool(
         with _pool(workers) as pool:
             send = partial(_post, pool, work)
             outcomes = _outcomes(send, chain(again, waiting), 2 * workers)
-            yield from _sift(outcomes, BrokenProcessPool, broken.append, tally)
+            yield from _sift(outcomes, BrokenExecutor, broken.append, tally)
         if not broken:
             break
         suspects, again = broken[: workers + 1], broken[workers + 1 :]

@@ -1,6 +1,5 @@
 """`digitseq explore`, as a person meets it: an address, a page, sliders under a hand."""
 
-import io
 import os
 import re
 import signal
@@ -11,17 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from digitseq.cli import main
 from digitseq.exploring import explore
-from tests.browser import chromium
+from tests.browser import (
+    PICTURE,
+    chromium,
+    control,
+    picture,
+    source,
+    type_width,
+    wait_for_another,
+)
 
 pytest.importorskip("voila", reason="voila is not installed")
 fixture = chromium  # pytest finds it by its name
 SECONDS = 60_000  # at most, for a page to do what it should, in milliseconds
 COMMAND = [sys.executable, "-c", "from digitseq.cli import main; raise SystemExit(main())"]
-PICTURE = "img.widget-image"
 
 
 @pytest.fixture(scope="module")
@@ -64,32 +69,6 @@ def page(address: str, chromium: Any) -> Iterator[Any]:
     context.close()
 
 
-def picture(page: Any) -> np.ndarray:
-    """Decode the picture that is on the page."""
-    read = """async (selector) => {
-        const reply = await fetch(document.querySelector(selector).src);
-        return [...new Uint8Array(await reply.arrayBuffer())];
-    }"""
-    return np.asarray(Image.open(io.BytesIO(bytes(page.evaluate(read, PICTURE)))))
-
-
-def source(page: Any) -> str:
-    """Give the address of the picture, another one for each that was painted."""
-    return str(page.evaluate("selector => document.querySelector(selector).src", PICTURE))
-
-
-def wait_for_another(page: Any, before: str) -> None:
-    """Wait until there is another picture."""
-    changed = "([selector, before]) => document.querySelector(selector).src !== before"
-    page.wait_for_function(changed, arg=[PICTURE, before], timeout=SECONDS)
-
-
-def control(page: Any, label: str) -> Any:
-    """Find a control by its label."""
-    exact = page.get_by_text(label, exact=True)
-    return page.locator(".jupyter-widgets.widget-inline-hbox").filter(has=exact)
-
-
 def expected(**changes: Any) -> np.ndarray:
     """Paint what should be seen."""
     explorer = explore()
@@ -97,15 +76,6 @@ def expected(**changes: Any) -> np.ndarray:
         return explorer.render(explorer.params | changes)
     finally:
         explorer.close()
-
-
-def type_width(page: Any, width: str) -> None:
-    """Type a number beside the slider for the width."""
-    readout = control(page, "Width").locator(".widget-readout")
-    readout.click()
-    readout.press("Control+a")
-    readout.type(width)
-    readout.press("Enter")
 
 
 def test_the_first_picture_is_that_of_the_package(page: Any) -> None:

@@ -47,9 +47,9 @@ def decoded(explorer: Explorer) -> np.ndarray:
 
 def is_seen(explorer: Explorer) -> bool:
     """Tell whether there is a picture, and no message instead; never both, never neither."""
-    seen = explorer.picture.layout.display is None
+    seen = not explorer.picture.layout.display
     assert seen == (explorer.message.value == "")
-    assert seen == (explorer.facts.layout.display is None)
+    assert seen == (not explorer.facts.layout.display)
     return seen
 
 

