@@ -6,7 +6,8 @@
 __all__ = ['Augment', 'BehaviourReport', 'DigitSequences', 'Glyphs', 'LeakageReport', 'Report', 'Sample', 'SavedSequences',
            'SequenceBatch', 'SequenceSpec', '__version__', 'behaviour_report', 'check_leakage', 'compose',
            'contact_sheet', 'download_mnist', 'explore', 'load', 'load_arrays', 'load_folder', 'load_idx', 'load_mnist',
-           'load_sample', 'normalize', 'read_idx', 'save', 'sequence', 'to_float32', 'to_uint8', 'verify']
+           'load_sample', 'normalize', 'prepare', 'prepare_all', 'read_idx', 'save', 'sequence', 'to_float32',
+           'to_uint8', 'verify']
 
 # %% ../nbs/15_package.ipynb #8b636410
 import sys
@@ -31,6 +32,8 @@ _STEPS = {
     "load_mnist": "loading",
     "load_sample": "loading",
     "normalize": "normalizing",
+    "prepare": "preparing",
+    "prepare_all": "preparing",
     "read_idx": "loading",
     "to_float32": "normalizing",
     "to_uint8": "normalizing",
@@ -77,6 +80,8 @@ if TYPE_CHECKING:
     from digitseq.normalizing import normalize as normalize
     from digitseq.normalizing import to_float32 as to_float32
     from digitseq.normalizing import to_uint8 as to_uint8
+    from digitseq.preparing import prepare as prepare
+    from digitseq.preparing import prepare_all as prepare_all
 
 # %% ../nbs/15_package.ipynb #388fd9a0
 if TYPE_CHECKING:
@@ -120,6 +125,8 @@ _all_ = [
     "load_mnist",
     "load_sample",
     "normalize",
+    "prepare",
+    "prepare_all",
     "read_idx",
     "save",
     "sequence",
