@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['LUMA', 'SHAPES', 'ENOUGH', 'FAINTEST', 'WEAK', 'STRONG', 'TOUCHING', 'INKS', 'white_level', 'image_pixels',
-           'file_pixels', 'on_ground', 'luma', 'to_grey', 'reduced', 'filters', 'without_slope', 'has_light_ink',
-           'paper_under', 'softened', 'ink_levels', 'spread', 'soft_ink', 'straight_runs', 'wiped', 'usual_height',
-           'upright_lines', 'without_lines', 'wiped_lines', 'without_specks', 'ink_frame', 'framed', 'clean_ink',
-           'nearer', 'written_ink', 'prepare', 'prepare_all']
+           'file_pixels', 'on_ground', 'luma', 'to_grey', 'reduced', 'filters', 'slopes', 'without_slope',
+           'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread', 'straight_runs', 'wipeable',
+           'parts', 'usual_height', 'upright_lines', 'lines_among', 'without_lines', 'without_specks', 'ink_frame',
+           'framed', 'clean_ink', 'nearer', 'written_ink', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -146,16 +147,32 @@ def filters() -> Any:  # scipy.ndimage
     except ModuleNotFoundError as error:
         raise ImportError("scipy is missing, and prepare needs it: pip install scipy") from error
 
-# %% ../nbs/07_prepare.ipynb #0744f909
+# %% ../nbs/07_prepare.ipynb #1b349b7b
+FAINTEST = 4 / 255  # of the whole range from black to white
+
+# %% ../nbs/07_prepare.ipynb #fb53d220
+@lru_cache(256)
+def slopes(
+    rows: int,  # of the picture
+    columns: int,
+) -> NDArray[np.float32]:  # 1, x, y, x², xy, y² at every few pixels, shape (6, n)
+    """Give the polynomials of the second degree, on a scale from -1 to 1."""
+    y, x = (np.linspace(-1, 1, n, dtype=np.float32)[:: -(-n // 24)] for n in (rows, columns))
+    v, u = (side.ravel() for side in np.meshgrid(y, x, indexing="ij"))
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v])
+
+# %% ../nbs/07_prepare.ipynb #80853a52
 def without_slope(
     grey: NDArray[np.float32],  # shape (H, W)
 ) -> NDArray[np.float32]:  # about 0, the same shape
     """Take off the polynomial of the second degree that fits the picture best."""
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in grey.shape)
-    steps = tuple(slice(None, None, -(-n // 24)) for n in grey.shape)
-    v, u = np.meshgrid(y[steps[0]], x[steps[1]], indexing="ij")
-    terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1).reshape(-1, 6)
-    c = np.linalg.lstsq(terms, grey[steps].ravel(), rcond=None)[0]
+    terms = weighted = slopes(*grey.shape)
+    values = grey[:: -(-len(y) // 24), :: -(-len(x) // 24)].ravel()
+    for _ in range(3):
+        c = np.linalg.lstsq(weighted @ terms.T, weighted @ values, rcond=None)[0]
+        off = np.abs(values - c @ terms)
+        weighted = terms * (off <= 1.5 * off.mean() + FAINTEST / 4)
     across, tilt = c[0] + x * (c[1] + x * c[3]), c[2] + x * c[4]
     return np.asarray(grey - across - y[:, None] * tilt - (c[5] * y * y)[:, None])
 
@@ -177,7 +194,7 @@ def paper_under(
     """
     height, width = flat.shape
     ndimage, side = filters(), max(min(height, width), height // 2)
-    size = 2 * max(1, side // 6) + 1
+    size = 2 * max(1, side // 5) + 1
     calm = softened(flat, 0.7)  # or the lightest speck of noise would be the paper
     closed = ndimage.minimum_filter(ndimage.maximum_filter(calm, size), size)
     return np.asarray(ndimage.uniform_filter(closed, size))
@@ -191,9 +208,6 @@ def softened(
     if min(picture.shape) <= 12:
         return picture
     return np.asarray(filters().gaussian_filter(picture, width, truncate=2))
-
-# %% ../nbs/07_prepare.ipynb #1b349b7b
-FAINTEST = 4 / 255  # of the whole range from black to white
 
 # %% ../nbs/07_prepare.ipynb #611630de
 def ink_levels(
@@ -215,8 +229,19 @@ def ink_levels(
         )
     return middle + min(0.8 * stray, 0.5 * (full - middle)), full
 
-# %% ../nbs/07_prepare.ipynb #2ee571d4
-WEAK, STRONG = 0.3, 0.6
+# %% ../nbs/07_prepare.ipynb #8fd367bd
+def stretched(
+    depth: NDArray[np.float32],  # of the ink, shape (H, W)
+) -> NDArray[np.float32]:  # 0 and less: paper; 1 and more: ink; the same shape
+    """Stretch the depths between the two levels.
+
+    Raises ValueError if the picture is blank.
+    """
+    low, full = ink_levels(softened(depth, 1.0))
+    return np.asarray((depth - low) / (full - low))
+
+# %% ../nbs/07_prepare.ipynb #9ba15338
+WEAK, STRONG = 0.3, 0.5
 TOUCHING = np.ones((3, 3))  # pixels that meet at a corner belong together
 
 # %% ../nbs/07_prepare.ipynb #c05bd5c5
@@ -226,137 +251,140 @@ def spread(
     columns: int,  # left and right
     grow: bool = True,  # or shrink
 ) -> NDArray[np.bool_]:  # the same shape
-    """Let a mask grow or shrink by some rows and columns."""
+    """Let a mask grow or shrink by some rows and columns; outside of it is nothing."""
     ndimage, out = filters(), mask.view(np.uint8)
     extreme = ndimage.maximum_filter1d if grow else ndimage.minimum_filter1d
     for axis, reach in enumerate((rows, columns)):
-        out = extreme(out, 2 * reach + 1, axis=axis) if reach else out
+        out = extreme(out, 2 * reach + 1, axis=axis, mode="constant") if reach else out
     return np.asarray(out.view(np.bool_))
-
-# %% ../nbs/07_prepare.ipynb #0dffa15e
-def soft_ink(
-    depth: NDArray[np.float32],  # of the ink, shape (H, W)
-) -> NDArray[np.float32]:  # 0 to 1, the same shape
-    """Stretch the depths between the two levels, and drop what has no core.
-
-    Raises ValueError if the picture is blank.
-    """
-    soft = softened(depth, 1.0)
-    low, full = ink_levels(soft)
-    labels, _ = filters().label(soft > low + WEAK * (full - low), TOUCHING)
-    cores = np.zeros(labels.max() + 1, np.bool_)
-    cores[labels[soft > low + STRONG * (full - low)]] = True
-    kept = spread(cores[labels], 1, 1)
-    return np.asarray(np.clip((depth - low) / (full - low), 0, 1) * kept)
 
 # %% ../nbs/07_prepare.ipynb #b324cf79
 def straight_runs(
-    mask: NDArray[np.bool_],  # where there is ink, shape (H, W)
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
     length: int,  # the least of a chain, in pixels
-    thick: int,  # the most on average, in pixels
+    thick: int,  # the most, in pixels
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:  # chains' numbers, or 0; x0 y0 x1 y1 thickness
     """Find thin horizontal lines, tilted by no more than an eighth."""
-    half, ndimage = max(length // 16, 2), filters()
-    whole = spread(spread(mask, 0, 2), 0, 2, grow=False)
-    runs = spread(spread(whole, 0, half, grow=False), 0, half)
-    labels, count = ndimage.label(runs, TOUCHING)
-    areas, rows = np.bincount(labels.ravel(), minlength=count + 1), []
+    half, ndimage = max(length // 20, 3), filters()
+    along = ndimage.uniform_filter1d(np.clip(ink, 0, 1), 2 * half + 1, axis=1) > WEAK
+    runs = spread(spread(along, 0, half, grow=False), 0, half)
+    labels, _ = ndimage.label(runs, TOUCHING)
+    found, rows = np.zeros_like(labels), []
     for k, (y, x) in enumerate(ndimage.find_objects(labels), 1):
         wide = x.stop - x.start
-        if wide >= length and areas[k] <= thick * wide and y.stop - y.start <= thick + wide / 8:
-            rows.append((x.start, y.start, x.stop, y.stop, -(-areas[k] // wide)))
-        else:
-            labels[y, x][labels[y, x] == k] = 0
-    return labels, np.array(rows, np.int32).reshape(-1, 5)
+        if wide < length:
+            continue
+        own = labels[y, x] == k
+        deep = own.sum(axis=0)  # in each column
+        usual = int(np.sort(deep)[wide // 2])
+        own &= deep <= usual + 1
+        tall = np.flatnonzero(own.any(axis=1))
+        if usual <= thick and tall[-1] - tall[0] < 2 * thick + wide / 8:
+            found[y, x][own] = k
+            rows.append((x.start, y.start + tall[0], x.stop, y.start + tall[-1] + 1, usual))
+    return found, np.array(rows, np.int32).reshape(-1, 5)
 
-# %% ../nbs/07_prepare.ipynb #a316850b
-def wiped(
-    ink: NDArray[np.float32],  # 0 to 1, shape (H, W)
-    line: NDArray[np.bool_],  # where to wipe, the same shape
-    thick: int,  # of the line, in pixels
-) -> NDArray[np.float32]:  # the same shape
-    """Wipe horizontal lines out, and leave what touches them."""
-    around = spread(line, 1, 1)
-    other = (ink > WEAK) & ~around
-    joined = spread(other & spread(around, 1, 0), thick + 2, 0)
-    return np.where(around & ~joined, np.float32(0), ink)
-
-# %% ../nbs/07_prepare.ipynb #1a094516
-def usual_height(
+# %% ../nbs/07_prepare.ipynb #6a617d63
+def wipeable(
     mask: NDArray[np.bool_],  # where there is ink, shape (H, W)
-) -> float:  # in pixels; 0 if there is none
-    """Average the heights of the parts, each weighted by its area."""
+    line: NDArray[np.bool_],  # where there are horizontal lines, the same shape
+    thick: int,  # of the lines, in pixels
+) -> NDArray[np.bool_]:  # where there is nothing but a line and its edges, the same shape
+    """Leave out from a line what touches it."""
+    around = spread(line, 1, 1)
+    touching = mask & ~around & spread(around, 1, 0)
+    return np.asarray(around & ~spread(touching, thick + 2, 0))
+
+# %% ../nbs/07_prepare.ipynb #2ba7dc5f
+def parts(
+    mask: NDArray[np.bool_],  # where there is ink, shape (H, W)
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:  # numbers from 1; each one's area, height, width
+    """Number the connected parts, and measure them."""
     labels, count = filters().label(mask, TOUCHING)
-    if count == 0:
-        return 0.0
-    areas = np.bincount(labels.ravel())[1:]
-    tall = np.array([y.stop - y.start for y, _ in filters().find_objects(labels)])
-    return float((tall * areas).sum() / areas.sum())
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    boxes = filters().find_objects(labels)
+    sides = [(y.stop - y.start, x.stop - x.start) for y, x in boxes]
+    return labels, np.column_stack([areas, np.array(sides, np.int64).reshape(-1, 2)])
+
+# %% ../nbs/07_prepare.ipynb #267ac962
+def usual_height(
+    measures: NDArray[np.int64],  # areas, heights and widths of parts, shape (n, 3)
+) -> float:  # in pixels; 0 if there are none
+    """Average the heights of parts, each weighted by its area."""
+    areas, heights, _ = measures.T
+    return float((heights * areas).sum() / max(1, areas.sum()))
 
 # %% ../nbs/07_prepare.ipynb #534d8833
 def upright_lines(
-    mask: NDArray[np.bool_],  # where there is ink, shape (H, W)
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
     across: NDArray[np.int32],  # lines, x0 y0 x1 y1 thickness, shape (n, 5)
     length: float,  # the least, in pixels
-    thick: int,  # the most on average, in pixels
+    thick: int,  # the most, in pixels
 ) -> NDArray[np.bool_]:  # where such lines are, shape (H, W)
-    """Find upright lines that go from a line or an edge to another."""
-    height, near = len(mask), max(3, len(mask) // 12)
-    labels, lines = straight_runs(np.ascontiguousarray(mask.T), int(length), thick)
-    stops = np.concatenate([[0, height], across[:, 1], across[:, 3]])
-    gaps = np.abs(lines[:, [0, 2], None] - stops).min(axis=2)
-    for y0, x0, y1, x1, _ in lines[(gaps > near).any(axis=1)]:
+    """Find upright lines that go from line to line, or from edge to edge."""
+    height, near = len(ink), max(3, len(ink) // 12)
+    labels, lines = straight_runs(np.ascontiguousarray(ink.T), int(length), thick)
+    ends, stops = lines[:, [0, 2], None], np.concatenate([across[:, 1], across[:, 3], [-99]])
+    joined = (np.abs(ends - stops).min(axis=2) <= near).all(axis=1)
+    through = (lines[:, 0] <= near) & (lines[:, 2] >= height - near)
+    for y0, x0, y1, x1, _ in lines[~(joined | through)]:
         labels[x0:x1, y0:y1] = 0
-    return np.asarray(labels.T > 0)
+    return np.ascontiguousarray(labels.T > 0)
 
-# %% ../nbs/07_prepare.ipynb #e016359d
-def without_lines(
-    ink: NDArray[np.float32],  # 0 to 1, shape (H, W)
-) -> NDArray[np.float32]:  # the same shape
-    """Wipe out ruled lines and boxes."""
-    (height, width), mask = ink.shape, ink > WEAK
-    thick = max(2, min(height, width) // 10)
-    labels, lines = straight_runs(mask, max(4, min(width, 3 * height) // 3), thick)
+# %% ../nbs/07_prepare.ipynb #c5463fb3
+def lines_among(
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
+    thick: int,  # the most, in pixels
+) -> tuple[NDArray[np.bool_], NDArray[np.int32], float]:  # where; which; usual height of the rest
+    """Find the lines that are longer than any stroke: beside what isn't a line, or at all."""
+    height, width = ink.shape
+    labels, lines = straight_runs(ink, max(8, int(0.8 * min(height, width))), thick)
     if len(lines) == 0:
-        return ink
-    upright = upright_lines(mask, lines, max(4, 0.6 * height), thick)
-    usual = usual_height(mask & ~spread((labels > 0) | upright, 1, 1))
-    return wiped_lines(ink, lines, labels, usual or 0.6 * height)
-
-# %% ../nbs/07_prepare.ipynb #474cfa79
-def wiped_lines(
-    ink: NDArray[np.float32],  # 0 to 1, shape (H, W)
-    lines: NDArray[np.int32],  # x0 y0 x1 y1 thickness, shape (n, 5)
-    labels: NDArray[np.int32],  # which line is where, shape (H, W)
-    usual: float,  # height of the digits, in pixels
-) -> NDArray[np.float32]:  # the same shape
-    """Wipe out those lines that are long enough, and the upright ones between them."""
-    long = lines[:, 2] - lines[:, 0] >= 2.5 * usual
-    if not long.any():
-        return ink
+        return labels > 0, lines, 0.0
+    upright = upright_lines(ink, lines, 0.6 * height, thick)
+    usual = usual_height(parts((ink > STRONG) & ~spread((labels > 0) | upright, 1, 1))[1])
+    boxed = len(lines) > 1 and usual > 0 and upright.any()
+    enough = 1.2 * usual if boxed else 2.2 * usual or 1.5 * height
+    long = lines[:, 2] - lines[:, 0] >= enough
     for x0, y0, x1, y1, _ in lines[~long]:
         labels[y0:y1, x0:x1] = 0
-    thick = int(lines[long, 4].max())
-    upright = upright_lines(ink > WEAK, lines[long], 1.2 * usual, 2 * thick + 1)
-    rest = wiped(ink, labels > 0, thick)
-    rest = wiped(np.ascontiguousarray(rest.T), np.ascontiguousarray(upright.T), thick).T
-    return np.ascontiguousarray(rest) if (rest > STRONG).any() else ink
+    return labels > 0, lines[long], usual
 
-# %% ../nbs/07_prepare.ipynb #e60ca22f
-def without_specks(
-    ink: NDArray[np.float32],  # 0 to 1, shape (H, W)
+# %% ../nbs/07_prepare.ipynb #b5182d6a
+def without_lines(
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
 ) -> NDArray[np.float32]:  # the same shape
-    """Drop parts that are small beside the others.
+    """Wipe out ruled lines and boxes, unless nothing else is there."""
+    mask, thick = ink > STRONG, max(2, min(ink.shape) // 10)
+    found, lines, usual = lines_among(ink, thick)
+    if len(lines) == 0:
+        return ink
+    upright = upright_lines(ink, lines, 1.2 * usual or len(ink), 2 * thick)
+    thick = int(lines[:, 4].max())
+    gone = wipeable(mask, found, thick)
+    gone |= wipeable(
+        np.ascontiguousarray((mask & ~gone).T), np.ascontiguousarray(upright.T), thick
+    ).T
+    rest = np.where(gone, np.float32(0), ink)
+    return rest if (rest > STRONG).any() else ink
+
+# %% ../nbs/07_prepare.ipynb #1fed6863
+def without_specks(
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
+) -> NDArray[np.float32]:  # 0 to 1, the same shape
+    """Drop parts that have no core, or are small beside the others.
 
     Raises ValueError if nothing remains.
     """
-    mask = ink > WEAK
-    labels, _ = filters().label(mask, TOUCHING)
-    sides = [max(y.stop - y.start, x.stop - x.start) for y, x in filters().find_objects(labels)]
-    large = np.array([0, *sides]) > max(1.0, 0.25 * usual_height(mask))
-    if not large.any():
+    soft = softened(ink, 1.0)
+    labels, measures = parts(soft > WEAK)
+    kept = np.zeros(len(measures) + 1, np.bool_)
+    kept[labels[soft > STRONG]] = True
+    usual = usual_height(measures[kept[1:]])
+    kept[1:] &= measures[:, 1:].max(axis=1) > max(1.0, 0.3 * usual)
+    if not kept.any():
         raise ValueError("image is blank: nothing but specks is on it: leave it out")
-    return np.asarray(ink * spread(large[labels], 1, 1))
+    return np.asarray(np.clip(ink, 0, 1) * spread(kept[labels], 1, 1))
 
 # %% ../nbs/07_prepare.ipynb #71f6ffd5
 def ink_frame(
@@ -389,14 +417,13 @@ def framed(
 
 # %% ../nbs/07_prepare.ipynb #58594610
 def clean_ink(
-    grey: NDArray[np.float32],  # dark ink, shape (H, W)
+    flat: NDArray[np.float32],  # dark ink, from `without_slope`, shape (H, W)
 ) -> NDArray[np.float32]:  # 0 to 1, the same shape
     """Take paper, lines and specks from a picture.
 
     Raises ValueError if it is blank.
     """
-    flat = without_slope(grey)
-    return without_specks(without_lines(soft_ink(paper_under(flat) - flat)))
+    return without_specks(without_lines(stretched(paper_under(flat) - flat)))
 
 # %% ../nbs/07_prepare.ipynb #c559246b
 def nearer(
@@ -412,7 +439,8 @@ def nearer(
 
 # %% ../nbs/07_prepare.ipynb #6abbf5c8
 def written_ink(
-    grey: NDArray[np.float32],  # dark ink, shape (H, W)
+    grey: NDArray[np.float32],  # shape (H, W)
+    light: bool | None = None,  # whether the ink is; None: found out
     enough: int = ENOUGH,  # rows that the writing need not exceed
 ) -> NDArray[np.float32]:  # 0 to 1, of the part that is written on
     """Find the writing on a page and look at it from nearby.
@@ -421,7 +449,9 @@ def written_ink(
     """
     while True:
         small, factor = reduced(grey, enough)
-        ink = clean_ink(small)
+        flat = without_slope(small)
+        light = has_light_ink(flat) if light is None else light
+        ink = clean_ink(-flat if light else flat)
         part = nearer(grey, ink, factor)
         if part.shape[0] > 0.75 * grey.shape[0]:
             return ink
@@ -446,11 +476,9 @@ def prepare(
     width = None if width is None else as_integer(width, "width", 8)
     if ink is not None and ink not in INKS:
         raise ValueError(f"ink must be 'black', 'white' or None, got {ink!r}")
-    grey, enough = to_grey(image), max(ENOUGH, 4 * height)
-    light = (
-        has_light_ink(without_slope(reduced(grey, enough)[0])) if ink is None else ink == "white"
-    )
-    return framed(written_ink(1 - grey if light else grey, enough), height, width)
+    light = None if ink is None else ink == "white"
+    found = written_ink(to_grey(image), light, max(ENOUGH, 4 * height))
+    return framed(found, height, width)
 
 # %% ../nbs/07_prepare.ipynb #3c6e1221
 def prepare_all(
