@@ -6,8 +6,8 @@
 __all__ = ['LUMA', 'SHAPES', 'ENOUGH', 'FAINTEST', 'WEAK', 'STRONG', 'TOUCHING', 'INKS', 'white_level', 'image_pixels',
            'file_pixels', 'on_ground', 'luma', 'to_grey', 'reduced', 'filters', 'slopes', 'without_slope',
            'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread', 'straight_runs', 'wipeable',
-           'parts', 'usual_height', 'upright_lines', 'lines_among', 'without_lines', 'without_specks', 'ink_frame',
-           'framed', 'clean_ink', 'nearer', 'written_ink', 'prepare', 'prepare_all']
+           'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines', 'without_lines', 'without_specks',
+           'ink_frame', 'framed', 'clean_ink', 'nearer', 'written_ink', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -295,6 +295,22 @@ def wipeable(
     touching = mask & ~around & spread(around, 1, 0)
     return np.asarray(around & ~spread(touching, thick + 2, 0))
 
+# %% ../nbs/07_prepare.ipynb #378cd5bf
+def wiped(
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
+    across: NDArray[np.bool_],  # where there are horizontal lines, the same shape
+    upright: NDArray[np.bool_],  # where there are vertical ones
+    thick: int,  # of the lines, in pixels
+) -> NDArray[np.float32]:  # the same shape
+    """Wipe lines out, unless nothing would be left."""
+    mask = ink > STRONG
+    gone = wipeable(mask, across, thick)
+    if upright.any():
+        rest, turned = (np.ascontiguousarray(each.T) for each in (mask & ~gone, upright))
+        gone |= wipeable(rest, turned, thick).T
+    out = np.where(gone, np.float32(0), ink)
+    return out if (out > STRONG).any() else ink
+
 # %% ../nbs/07_prepare.ipynb #2ba7dc5f
 def parts(
     mask: NDArray[np.bool_],  # where there is ink, shape (H, W)
@@ -315,58 +331,53 @@ def usual_height(
     return float((heights * areas).sum() / max(1, areas.sum()))
 
 # %% ../nbs/07_prepare.ipynb #534d8833
-def upright_lines(
-    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
-    across: NDArray[np.int32],  # lines, x0 y0 x1 y1 thickness, shape (n, 5)
+def chosen_uprights(
+    labels: NDArray[np.int32],  # of upright runs, 0 where there are none, shape (H, W)
+    lines: NDArray[np.int32],  # the same runs, y0 x0 y1 x1 thickness, shape (m, 5)
+    across: NDArray[np.int32],  # lines across, x0 y0 x1 y1 thickness, shape (n, 5)
     length: float,  # the least, in pixels
-    thick: int,  # the most, in pixels
-) -> NDArray[np.bool_]:  # where such lines are, shape (H, W)
-    """Find upright lines that go from line to line, or from edge to edge."""
-    height, near = len(ink), max(3, len(ink) // 12)
-    labels, lines = straight_runs(np.ascontiguousarray(ink.T), int(length), thick)
+) -> NDArray[np.bool_]:  # where upright lines are, shape (H, W)
+    """Take those upright runs that go from line to line, or from edge to edge."""
+    height, near = len(labels), max(3, len(labels) // 12)
     ends, stops = lines[:, [0, 2], None], np.concatenate([across[:, 1], across[:, 3], [-99]])
     joined = (np.abs(ends - stops).min(axis=2) <= near).all(axis=1)
     through = (lines[:, 0] <= near) & (lines[:, 2] >= height - near)
-    for y0, x0, y1, x1, _ in lines[~(joined | through)]:
-        labels[x0:x1, y0:y1] = 0
-    return np.ascontiguousarray(labels.T > 0)
+    chosen, out = (joined | through) & (lines[:, 2] - lines[:, 0] >= length), labels > 0
+    for y0, x0, y1, x1, _ in lines[~chosen]:
+        out[y0:y1, x0:x1] = False
+    return np.asarray(out)
 
 # %% ../nbs/07_prepare.ipynb #c5463fb3
-def lines_among(
-    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
-    thick: int,  # the most, in pixels
-) -> tuple[NDArray[np.bool_], NDArray[np.int32], float]:  # where; which; usual height of the rest
-    """Find the lines that are longer than any stroke: beside what isn't a line, or at all."""
-    height, width = ink.shape
-    labels, lines = straight_runs(ink, max(8, int(0.8 * min(height, width))), thick)
-    if len(lines) == 0:
-        return labels > 0, lines, 0.0
-    upright = upright_lines(ink, lines, 0.6 * height, thick)
-    usual = usual_height(parts((ink > STRONG) & ~spread((labels > 0) | upright, 1, 1))[1])
-    boxed = len(lines) > 1 and usual > 0 and upright.any()
-    enough = 1.2 * usual if boxed else 2.2 * usual or 1.5 * height
-    long = lines[:, 2] - lines[:, 0] >= enough
-    for x0, y0, x1, y1, _ in lines[~long]:
-        labels[y0:y1, x0:x1] = 0
-    return labels > 0, lines[long], usual
+def long_lines(
+    lines: NDArray[np.int32],  # x0 y0 x1 y1 thickness, shape (n, 5)
+    usual: float,  # height of the digits, in pixels; 0: unknown
+    height: int,  # of the picture, in pixels
+    boxed: bool,  # whether upright lines join them
+) -> NDArray[np.bool_]:  # which are too long for a stroke, shape (n,)
+    """Tell lines from strokes."""
+    enough = 1.2 * usual if boxed and usual else 2.2 * usual or 1.5 * height
+    return np.asarray(lines[:, 2] - lines[:, 0] >= enough)
 
-# %% ../nbs/07_prepare.ipynb #b5182d6a
+# %% ../nbs/07_prepare.ipynb #8a666273
 def without_lines(
     ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
 ) -> NDArray[np.float32]:  # the same shape
     """Wipe out ruled lines and boxes, unless nothing else is there."""
-    mask, thick = ink > STRONG, max(2, min(ink.shape) // 10)
-    found, lines, usual = lines_among(ink, thick)
+    side, height, mask = min(ink.shape), len(ink), ink > STRONG
+    labels, lines = straight_runs(ink, max(8, int(0.8 * side)), max(2, side // 10))
     if len(lines) == 0:
         return ink
-    upright = upright_lines(ink, lines, 1.2 * usual or len(ink), 2 * thick)
-    thick = int(lines[:, 4].max())
-    gone = wipeable(mask, found, thick)
-    gone |= wipeable(
-        np.ascontiguousarray((mask & ~gone).T), np.ascontiguousarray(upright.T), thick
-    ).T
-    rest = np.where(gone, np.float32(0), ink)
-    return rest if (rest > STRONG).any() else ink
+    turned, runs = straight_runs(np.ascontiguousarray(ink.T), int(0.6 * height), max(2, side // 10))
+    turned = np.ascontiguousarray(turned.T)
+    upright = chosen_uprights(turned, runs, lines, 0)
+    usual = usual_height(parts(mask & ~spread((labels > 0) | upright, 1, 1))[1])
+    long = long_lines(lines, usual, height, len(lines) > 1 and bool(upright.any()))
+    for x0, y0, x1, y1, _ in lines[~long]:
+        labels[y0:y1, x0:x1] = 0
+    if not long.any():
+        return ink
+    upright = chosen_uprights(turned, runs, lines[long], 1.2 * usual or height)
+    return wiped(ink, labels > 0, upright, int(lines[long, 4].max()))
 
 # %% ../nbs/07_prepare.ipynb #1fed6863
 def without_specks(
