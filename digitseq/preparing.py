@@ -197,7 +197,7 @@ def paper_under(
     size = 2 * max(1, side // 5) + 1
     calm = softened(flat, 0.7)  # or the lightest speck of noise would be the paper
     closed = ndimage.minimum_filter(ndimage.maximum_filter(calm, size), size)
-    return np.asarray(ndimage.uniform_filter(closed, size))
+    return np.minimum(closed, ndimage.uniform_filter(closed, size))
 
 # %% ../nbs/07_prepare.ipynb #292b59cd
 def softened(
@@ -417,7 +417,7 @@ def framed(
     margin = round(height / 7)
     scale = (height - 2 * margin) / (y1 - y0)
     if width is not None:
-        scale = min(scale, max(1, width - 2 * margin) / (x1 - x0))
+        scale = min(scale, (width - 2 * min(margin, width // 7)) / (x1 - x0))
     h, w = (max(1, round(scale * side)) for side in (y1 - y0, x1 - x0))
     cut = Image.fromarray(np.ascontiguousarray(ink[y0:y1, x0:x1]))
     small = np.asarray(cut.resize((w, h), Image.Resampling.BICUBIC))
