@@ -1,0 +1,342 @@
+"""A reader: what it learns, what stops it, what it says and how it is kept."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from digitseq.cli import main
+from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.loading import load_sample
+from digitseq.saving import load, save
+from digitseq.scoring import edit_distance, score
+
+pytest.importorskip("tensorflow", reason="tensorflow is not installed")
+
+from digitseq.training import (
+    Lessons,
+    Recogniser,
+    as_strips,
+    decode,
+    make_network,
+    picture_lessons,
+    source_lessons,
+    split_sources,
+    text_losses,
+)
+
+digits = st.text("0123456789", max_size=6)
+SPEC = SequenceSpec(600, (1, 3), 96, 32, spacing=(0, 6), seed=2)
+TRAIN, TEST = load_sample("train"), load_sample("test")
+
+
+def data(**changes: Any) -> DigitSequences:
+    return DigitSequences(TRAIN, SPEC.replace(**changes))
+
+
+@pytest.fixture(scope="module")
+def taught() -> Recogniser:
+    """Teach a reader for half a minute."""
+    reader = Recogniser(seed=3)
+    reader.fit(data(), epochs=4, samples=2400, validation=200, progress=False)
+    return reader
+
+
+# Scores, against what is plainly so
+
+
+def slow_distance(text: str, read: str) -> int:
+    """Try everything."""
+    if not text or not read:
+        return len(text) + len(read)
+    kept = slow_distance(text[1:], read[1:])
+    if text[0] == read[0]:
+        return kept
+    return 1 + min(kept, slow_distance(text[1:], read), slow_distance(text, read[1:]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(digits, digits)
+def test_edit_distance_is_the_fewest_of_all(text: str, read: str) -> None:
+    assert edit_distance(text, read) == slow_distance(text, read) == edit_distance(read, text)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(digits, digits), min_size=1, max_size=20))
+def test_scores_add_up(pairs: list[tuple[str, str]]) -> None:
+    texts, read = zip(*pairs, strict=True)
+    found = score(texts, read)
+    assert found.right == sum(a == b for a, b in pairs) and found.strings == len(pairs)
+    assert found.edits == sum(slow_distance(a, b) for a, b in pairs)
+    low, high = found.accuracy_interval
+    assert 0 <= low <= found.accuracy <= high <= 1
+    assert str(len(pairs)) in str(found)
+
+
+# The network
+
+
+def test_the_network_is_small_and_takes_any_width() -> None:
+    for height in (16, 32, 48, 64):
+        network = make_network(height)
+        assert network.count_params() <= 150_000 or height > 48
+        for width in (16, 37, 160, 500):
+            out = network(np.zeros((1, height, width, 1), np.float32))
+            assert out.shape[0] == 1 and abs(out.shape[1] - width / 4) <= 1 and out.shape[2] == 11
+    with pytest.raises(ValueError, match="height must be a multiple of 16, got 28"):
+        Recogniser(28)
+
+
+def test_equal_seeds_make_equal_networks() -> None:
+    one, same, other = (make_network(32, seed).get_weights() for seed in (5, 5, 6))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(digits, st.lists(st.integers(1, 3), min_size=12, max_size=12), st.booleans())
+def test_decoding_undoes_writing(text: str, times: list[int], blank_first: bool) -> None:
+    path: list[int] = [0] * blank_first
+    for k, digit in enumerate(text):
+        path += [int(digit) + 1] * times[k] + [0] * (times[6 + k] if k < 6 else 1)
+    path = path or [0]
+    logits = np.zeros((1, len(path), 11), np.float32)
+    logits[0, np.arange(len(path)), path] = 9
+    assert decode(logits) == [text]
+    cost = text_losses(logits, [text])[0]
+    assert 0 <= cost < 0.2 * len(path)
+
+
+# What it learns from
+
+
+def test_every_epoch_takes_new_samples() -> None:
+    lessons = source_lessons(data(), epochs=3, samples=100)
+    assert lessons.fresh
+    numbers = [np.concatenate(list(lessons.numbers(epoch, 32))) for epoch in range(3)]
+    assert np.array_equal(np.concatenate(numbers), np.arange(300))
+    images, texts = lessons.make(np.array([250]))
+    sample = data(num_samples=300)[250]
+    assert np.array_equal(images[0], sample.image) and texts == [sample.text]
+    assert not source_lessons(data(unique=True), 3, None).fresh
+
+
+def test_a_finite_set_comes_again_in_another_order() -> None:
+    lessons = Lessons(lambda numbers: (numbers, []), 50, False)
+    first, second = (np.concatenate(list(lessons.numbers(epoch, 16))) for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert not np.array_equal(first, second)
+
+
+def test_some_of_the_images_are_prepared() -> None:
+    source = data(page="form", spacing=None, num_samples=200)
+    plain, some, every = (
+        source_lessons(source, 1, None, share).make(np.arange(200))[0] for share in (0, 0.5, 1)
+    )
+    changed = (plain != some).any(axis=(1, 2))
+    assert 0.3 < changed.mean() < 0.55 < (plain != every).any(axis=(1, 2)).mean()
+    assert np.array_equal(some[changed], every[changed])
+
+
+def test_validation_shares_no_glyph() -> None:
+    training, validation = split_sources(data(), 50)
+    assert not np.intersect1d(training.glyphs.ids, validation.glyphs.ids).size
+    assert len(validation) == 50 and len(training.glyphs) + len(validation.glyphs) == len(TRAIN)
+    reader = Recogniser()
+    with pytest.raises(ValueError, match=r"validation shares \d+ ids with what is trained on"):
+        reader.fit(data(), validation=data(seed=8), progress=False)
+    reader.fit(data(), validation=data(seed=8, num_samples=20), leaky=True, epochs=1, samples=20)
+
+
+def test_saved_sets_want_their_own_validation(tmp_path: Path) -> None:
+    save(data(num_samples=60), tmp_path, format="npz", progress=False)
+    saved = load(tmp_path)
+    with pytest.raises(ValueError, match="can't be split by glyphs: pass validation="):
+        Recogniser().fit(saved, progress=False)
+    held_out = DigitSequences(TEST, SPEC.replace(num_samples=20))
+    history = Recogniser().fit(saved, validation=held_out, epochs=2, progress=False)
+    assert len(history) == 2 and all(epoch.validation for epoch in history)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be an integer, got 2.5"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"prepared": 2}, "prepared must be a share, 0 to 1, got 2"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+    ],
+    ids=repr,
+)
+def test_bad_wishes_are_refused(wishes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recogniser().fit(data(), progress=False, **wishes)
+
+
+def test_pictures_and_texts_must_match() -> None:
+    image = np.zeros((32, 60), np.uint8)
+    with pytest.raises(ValueError, match="there must be a text for each of 2 pictures"):
+        picture_lessons([image, image], ["1"], 32)
+    with pytest.raises(ValueError, match="'1a'|must"):
+        picture_lessons([image], ["1a"], 32)
+
+
+# What it says
+
+
+def test_it_reads(taught: Recogniser) -> None:
+    found = taught.evaluate(DigitSequences(TEST, SPEC), count=400)
+    assert found.accuracy > 0.6 and found.strings == 400
+    assert "0" in "".join(taught.predict(data(texts=("0", "100", "007"), length=None)[:9].images))
+
+
+def test_confidence_follows_truth(taught: Recogniser) -> None:
+    batch = DigitSequences(TEST, SPEC)[:400]
+    texts, sure = taught.predict(batch.images, confidences=True)
+    right = np.array(texts) == np.array(batch.texts)
+    assert sure.shape == (400,) and (sure >= 0).all() and (sure <= 1).all()
+    assert sure[right].mean() > sure[~right].mean() + 0.1
+    assert texts == taught.predict(list(batch.images)) == taught.predict(batch.images[..., None])
+
+
+def test_width_and_company_change_little(taught: Recogniser) -> None:
+    images = DigitSequences(TEST, SPEC)[:100].images
+    alone = taught.predict(images)
+    wider = [np.pad(image, ((0, 0), (0, 5 + 3 * (k % 20)))) for k, image in enumerate(images)]
+    again = taught.predict(wider)
+    assert np.mean([a == b for a, b in zip(alone, again, strict=True)]) > 0.9
+    assert [taught.predict([image])[0] for image in wider[:10]] == again[:10]
+
+
+def test_pictures_of_any_size_are_prepared(taught: Recogniser, tmp_path: Path) -> None:
+    ds = DigitSequences(TEST, SPEC.replace(ink="black", num_samples=40))
+    paths = []
+    for k, sample in enumerate(ds[k] for k in range(40)):
+        paths.append(tmp_path / f"{k}.png")
+        picture = Image.fromarray(sample.image).resize((288, 96), Image.Resampling.BICUBIC)
+        picture.convert("RGB").save(paths[-1])
+    read = taught.predict(paths)
+    assert np.mean([a == b for a, b in zip(read, ds[:].texts, strict=True)]) > 0.4
+    strips = as_strips(paths, 32)
+    assert {strip.shape[0] for strip in strips} == {32}
+    assert as_strips(np.full((1, 40, 90), 128, np.uint8), 32)[0].shape[0] == 32
+
+
+def test_fine_tuning_on_pictures(taught: Recogniser) -> None:
+    start = taught.model.get_weights()
+    batch = DigitSequences(TEST, SPEC.replace(augment="default", ink="white"))[:120]
+    history = taught.fit(list(batch.images), batch.texts, epochs=2, progress=False)
+    assert len(history) == 2 and history[0].validation is not None
+    assert history[0].validation.strings == 12
+    taught.model.set_weights(start)
+
+
+def test_the_best_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Recogniser(seed=1)
+    truths = iter([["1", "2", "3"], ["1", "2", "x"], ["x", "x", "x"], ["x", "x", "x"]])
+    kept: list[Any] = []
+
+    def judge(*_: Any, **__: Any) -> Any:
+        kept.append([weight.copy() for weight in reader.model.get_weights()])
+        return score(["1", "2", "3"], next(truths))
+
+    monkeypatch.setattr(reader, "evaluate", judge)
+    history = reader.fit(data(), epochs=9, samples=64, patience=2, progress=False)
+    assert len(history) == 3  # the first was best, and two more were waited for
+    for own, best in zip(reader.model.get_weights(), kept[0], strict=True):
+        assert np.array_equal(own, best)
+    assert any(not np.array_equal(a, b) for a, b in zip(kept[0], kept[2], strict=True))
+
+
+# How it is kept
+
+
+def test_a_file_holds_all_of_it(taught: Recogniser, tmp_path: Path) -> None:
+    path = taught.save(tmp_path / "reader.keras")
+    again = Recogniser.load(path)
+    images = data()[:60].images
+    texts, sure = taught.predict(images, confidences=True)
+    other, surely = again.predict(images, confidences=True)
+    assert texts == other and np.allclose(sure, surely, atol=1e-5)
+    assert again.trained and again.height == 32
+    assert os.listdir(tmp_path) == ["reader.keras"]
+
+
+def test_what_is_no_recogniser_is_refused(taught: Recogniser, tmp_path: Path) -> None:
+    import keras
+
+    path = taught.save(tmp_path / "reader.keras")
+    whole = path.read_bytes()
+    for cut in (0, 10, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="reader.keras is no recogniser"):
+            Recogniser.load(path)
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="other.keras is no recogniser"):
+        Recogniser.load(tmp_path / "other.keras")
+    with pytest.raises(FileNotFoundError, match="there is no recogniser"):
+        Recogniser.load(tmp_path / "none.keras")
+    with pytest.raises(ValueError, match="path must end in .keras"):
+        taught.save(tmp_path / "reader.h5")
+
+
+def test_a_failed_save_leaves_the_old_file(
+    taught: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = taught.save(tmp_path / "reader.keras")
+    before = path.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        taught.save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["reader.keras"]
+
+
+# On the command line
+
+
+def test_train_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["--epochs", "1", "--samples", "128", "--page", "mnist", "--length", "1:2", "--quiet"]
+    assert main(["train", "--width", "64", *few]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"reader.keras: [\d.]+% of \d+ strings right .*never seen", said)
+    assert main(["train", *few]) == 2
+    assert "reader.keras exists" in capsys.readouterr().err
+    sample = DigitSequences(TEST, SPEC.replace(ink="black"))[0]
+    Image.fromarray(sample.image).resize((192, 64)).save("one.png")
+    Path("two.png").write_bytes(b"no picture")
+    assert main(["read", "one.png"]) == 0
+    name, text, sure = capsys.readouterr().out.strip("\n").split("\t")
+    assert name == "one.png" and re.fullmatch(r"\d*", text) and 0 <= float(sure) <= 1
+    assert main(["read", "two.png", "one.png"]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith("one.png\t") and told.err.startswith("error: ")
+    assert main(["read", "one.png", "--model", "none.keras"]) == 2
+    assert main(["train", "--model", "none/reader.keras", *few]) == 2
+    assert main(["train", "--model", "reader.h5", *few]) == 2
+
+
+def test_without_tensorflow_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("tensorflow", "keras"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"pip install 'digitseq\[tf\]'"):
+        Recogniser()
+    assert main(["train", "--quiet"]) == 2
+    assert "pip install 'digitseq[tf]'" in capsys.readouterr().err
