@@ -197,7 +197,7 @@ def paper_under(
     size = 2 * max(1, side // 5) + 1
     calm = softened(flat, 0.7)  # or the lightest speck of noise would be the paper
     closed = ndimage.minimum_filter(ndimage.maximum_filter(calm, size), size)
-    return np.minimum(closed, ndimage.uniform_filter(closed, size))
+    return np.asarray(np.minimum(closed, ndimage.uniform_filter(closed, size)))
 
 # %% ../nbs/07_prepare.ipynb #292b59cd
 def softened(
@@ -219,7 +219,7 @@ def ink_levels(
     """
     ordered = np.sort(depth[:: -(-depth.shape[0] // 256)], axis=None)
     middle = float(ordered[len(ordered) // 2])
-    stray = max(middle - float(ordered[len(ordered) // 200]), FAINTEST / 2)
+    stray = max(1.25 * (middle - float(ordered[len(ordered) // 50])), FAINTEST / 2)
     deep = ordered[np.searchsorted(ordered, middle + 1.2 * stray) :]
     full = float(deep[len(deep) * 4 // 5]) if len(deep) else middle
     if full - middle < max(1.8 * stray, FAINTEST):
