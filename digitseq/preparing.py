@@ -6,8 +6,9 @@
 __all__ = ['LUMA', 'SHAPES', 'ENOUGH', 'FAINTEST', 'WEAK', 'STRONG', 'TOUCHING', 'INKS', 'white_level', 'image_pixels',
            'file_pixels', 'on_ground', 'luma', 'to_grey', 'reduced', 'filters', 'slopes', 'without_slope',
            'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread', 'straight_runs', 'wipeable',
-           'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines', 'without_lines', 'without_specks',
-           'ink_frame', 'framed', 'clean_ink', 'nearer', 'written_ink', 'prepare', 'prepare_all']
+           'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines', 'without_lines', 'edge_parts',
+           'without_edges', 'without_specks', 'ink_frame', 'framed', 'clean_ink', 'nearer', 'written_ink', 'prepare',
+           'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -169,10 +170,10 @@ def without_slope(
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in grey.shape)
     terms = weighted = slopes(*grey.shape)
     values = grey[:: -(-len(y) // 24), :: -(-len(x) // 24)].ravel()
-    for _ in range(3):
+    for _ in range(4):
         c = np.linalg.lstsq(weighted @ terms.T, weighted @ values, rcond=None)[0]
         off = np.abs(values - c @ terms)
-        weighted = terms * (off <= 1.5 * off.mean() + FAINTEST / 4)
+        weighted = terms * (off <= 2 * np.sort(off)[len(off) // 2] + FAINTEST / 4)
     across, tilt = c[0] + x * (c[1] + x * c[3]), c[2] + x * c[4]
     return np.asarray(grey - across - y[:, None] * tilt - (c[5] * y * y)[:, None])
 
@@ -365,19 +366,46 @@ def without_lines(
     """Wipe out ruled lines and boxes, unless nothing else is there."""
     side, height, mask = min(ink.shape), len(ink), ink > STRONG
     labels, lines = straight_runs(ink, max(8, int(0.8 * side)), max(2, side // 10))
-    if len(lines) == 0:
-        return ink
     turned, runs = straight_runs(np.ascontiguousarray(ink.T), int(0.6 * height), max(2, side // 10))
+    if len(lines) == 0 and len(runs) < 2:
+        return ink
     turned = np.ascontiguousarray(turned.T)
     upright = chosen_uprights(turned, runs, lines, 0)
     usual = usual_height(parts(mask & ~spread((labels > 0) | upright, 1, 1))[1])
     long = long_lines(lines, usual, height, len(lines) > 1 and bool(upright.any()))
     for x0, y0, x1, y1, _ in lines[~long]:
         labels[y0:y1, x0:x1] = 0
-    if not long.any():
+    least = 1.2 * usual or height if long.any() else max(1.5 * usual, 0.45 * height)
+    upright = chosen_uprights(turned, runs, lines[long], least if usual else height + 1)
+    thick = max(lines[long, 4].max(initial=1), runs[:, 4].max(initial=1))
+    return wiped(ink, labels > 0, upright, int(thick))
+
+# %% ../nbs/07_prepare.ipynb #23286f4c
+def edge_parts(
+    labels: NDArray[np.int32],  # numbers of the parts, 0 where there are none, shape (H, W)
+) -> NDArray[np.int64]:  # those that surround the sheet
+    """Find parts that run along the sides of the picture."""
+    height, width = labels.shape
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    count = int(labels.max()) + 1
+    shares = np.stack([np.bincount(side, minlength=count) / len(side) for side in sides])
+    along = (shares >= 0.7).sum(axis=0) >= 2
+    if width >= 1.5 * height:
+        along |= (shares[:2] >= 0.95).any(axis=0)
+    return np.flatnonzero(along[1:]) + 1
+
+# %% ../nbs/07_prepare.ipynb #e975ef66
+def without_edges(
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
+) -> NDArray[np.float32]:  # the same shape
+    """Wipe out what surrounds the sheet, unless nothing else is there."""
+    mask = ink > WEAK
+    if max(side.mean() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) < 0.7:
         return ink
-    upright = chosen_uprights(turned, runs, lines[long], 1.2 * usual or height)
-    return wiped(ink, labels > 0, upright, int(lines[long, 4].max()))
+    labels, _ = filters().label(mask, TOUCHING)
+    gone = spread(np.isin(labels, edge_parts(labels)), 2, 2)
+    out = np.where(gone, np.float32(0), ink)
+    return out if (out > STRONG).any() else ink
 
 # %% ../nbs/07_prepare.ipynb #1fed6863
 def without_specks(
@@ -434,7 +462,7 @@ def clean_ink(
 
     Raises ValueError if it is blank.
     """
-    return without_specks(without_lines(stretched(paper_under(flat) - flat)))
+    return without_specks(without_lines(without_edges(stretched(paper_under(flat) - flat))))
 
 # %% ../nbs/07_prepare.ipynb #c559246b
 def nearer(

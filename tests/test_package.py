@@ -24,7 +24,8 @@ from tools import export, readme, run_notebooks
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {path.stem for path in (ROOT / "digitseq").glob("*.py")} | {
     "loading", "normalizing", "mapping", "spacing", "composing", "augmenting", "paging",
-    "preparing", "generating", "saving", "training", "inspecting", "exploring", "core", "api", "cli",
+    "preparing", "generating", "saving", "training", "inspecting", "exploring", "core", "api",
+    "cli",
 }  # fmt: skip
 
 
