@@ -163,7 +163,7 @@ def same(ink: np.ndarray, *others: Any) -> np.ndarray:
         ),
         ("without_lines", same, {"rule": 1}),
         ("wipeable", lambda mask, line, thick: spread(line, 1, 1), {"strike": 1}),
-        ("without_edges", same, {"table": 14}),
+        ("without_edges", same, {"scale": 2, "margin": (60, 80), "table": 24}),
         ("without_specks", lambda ink: np.clip(ink, 0, 1), {"specks": 12}),
         ("has_light_ink", lambda flat: True, {}),
         ("nearer", lambda grey, ink, factor: grey, {"scale": 2, "margin": (500, 700)}),
