@@ -7,8 +7,8 @@ __all__ = ['LUMA', 'SHAPES', 'ENOUGH', 'FAINTEST', 'WEAK', 'STRONG', 'TOUCHING',
            'file_pixels', 'on_ground', 'luma', 'to_grey', 'reduced', 'filters', 'slopes', 'without_slope',
            'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread', 'straight_runs', 'wipeable',
            'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines', 'without_lines', 'edge_parts',
-           'without_edges', 'without_specks', 'ink_frame', 'framed', 'clean_ink', 'nearer', 'written_ink', 'prepare',
-           'prepare_all']
+           'without_edges', 'without_specks', 'ink_frame', 'framed', 'clean_ink', 'nearer', 'written_ink',
+           'checked_wishes', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -499,25 +499,38 @@ def written_ink(
 # %% ../nbs/07_prepare.ipynb #e0dbc18f
 INKS = ("black", "white")
 
-# %% ../nbs/07_prepare.ipynb #f5b66de2
+# %% ../nbs/07_prepare.ipynb #a78088f0
+def checked_wishes(
+    height: int,  # of a strip, in pixels
+    width: int | None,  # of a strip, in pixels
+    ink: str | None,  # "black", "white" or None
+) -> tuple[int, int | None, bool | None]:  # the height, the width, whether the ink is light
+    """Check what is wished for.
+
+    Raises ValueError if a size is below 8 or no integer, or if there is no such ink.
+    """
+    if ink is not None and ink not in INKS:
+        raise ValueError(f"ink must be 'black', 'white' or None, got {ink!r}")
+    wide = None if width is None else as_integer(width, "width", 8)
+    return as_integer(height, "height", 8), wide, None if ink is None else ink == "white"
+
+# %% ../nbs/07_prepare.ipynb #f1325c97
 def prepare(
     image: Any,  # array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); picture of Pillow; or path
-    height: int = 28,  # of the strip in pixels, 8 or more; the ink is 5/7 of it, less if too wide
-    width: int | None = None,  # of the strip in pixels, 8 or more; None: the ink and its margins
+    height: int = 28,  # of the strip, in pixels, 8 or more
+    width: int | None = None,  # of the strip, in pixels, 8 or more; None: as it comes out
     ink: str | None = None,  # "black" (dark on light), "white" (light on dark); None: found out
 ) -> NDArray[np.uint8]:  # shape (height, width), white on black, 0 to 255
     """Bring a photograph, scan or page of digits to a clean strip.
 
+    The ink keeps its proportions and stands in the middle. It is five sevenths of the height
+    high, or less if it would not fit into the width, and has a seventh of black on every side.
+
     Raises ValueError if the image is blank, smaller than 3 x 3 pixels or out of range, or if a
     size or `ink` is not as said; FileNotFoundError if there is no such file.
     """
-    height = as_integer(height, "height", 8)
-    width = None if width is None else as_integer(width, "width", 8)
-    if ink is not None and ink not in INKS:
-        raise ValueError(f"ink must be 'black', 'white' or None, got {ink!r}")
-    light = None if ink is None else ink == "white"
-    found = written_ink(to_grey(image), light, max(ENOUGH, 4 * height))
-    return framed(found, height, width)
+    height, width, light = checked_wishes(height, width, ink)
+    return framed(written_ink(to_grey(image), light, max(ENOUGH, 4 * height)), height, width)
 
 # %% ../nbs/07_prepare.ipynb #3c6e1221
 def prepare_all(
@@ -530,6 +543,7 @@ def prepare_all(
 
     Raises what `prepare` raises, naming the first picture that it was raised for.
     """
+    checked_wishes(height, width, ink)
     strips = []
     for k, image in enumerate(images):
         try:
