@@ -6,8 +6,9 @@
 __all__ = ['LUMA', 'SHAPES', 'ENOUGH', 'FAINTEST', 'WEAK', 'STRONG', 'TOUCHING', 'INKS', 'white_level', 'image_pixels',
            'file_pixels', 'on_ground', 'luma', 'to_grey', 'reduced', 'filters', 'slopes', 'without_slope',
            'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread', 'straight_runs', 'wipeable',
-           'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines', 'without_lines', 'without_specks',
-           'ink_frame', 'framed', 'clean_ink', 'nearer', 'written_ink', 'prepare', 'prepare_all']
+           'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines', 'without_lines', 'edge_parts',
+           'without_edges', 'without_specks', 'ink_frame', 'framed', 'clean_ink', 'nearer', 'written_ink',
+           'checked_wishes', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -169,10 +170,10 @@ def without_slope(
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in grey.shape)
     terms = weighted = slopes(*grey.shape)
     values = grey[:: -(-len(y) // 24), :: -(-len(x) // 24)].ravel()
-    for _ in range(3):
+    for _ in range(4):
         c = np.linalg.lstsq(weighted @ terms.T, weighted @ values, rcond=None)[0]
         off = np.abs(values - c @ terms)
-        weighted = terms * (off <= 1.5 * off.mean() + FAINTEST / 4)
+        weighted = terms * (off <= 2 * np.sort(off)[len(off) // 2] + FAINTEST / 4)
     across, tilt = c[0] + x * (c[1] + x * c[3]), c[2] + x * c[4]
     return np.asarray(grey - across - y[:, None] * tilt - (c[5] * y * y)[:, None])
 
@@ -197,7 +198,7 @@ def paper_under(
     size = 2 * max(1, side // 5) + 1
     calm = softened(flat, 0.7)  # or the lightest speck of noise would be the paper
     closed = ndimage.minimum_filter(ndimage.maximum_filter(calm, size), size)
-    return np.asarray(np.minimum(closed, ndimage.uniform_filter(closed, size)), np.float32)
+    return np.asarray(np.minimum(closed, ndimage.uniform_filter(closed, size)))
 
 # %% ../nbs/07_prepare.ipynb #292b59cd
 def softened(
@@ -365,19 +366,46 @@ def without_lines(
     """Wipe out ruled lines and boxes, unless nothing else is there."""
     side, height, mask = min(ink.shape), len(ink), ink > STRONG
     labels, lines = straight_runs(ink, max(8, int(0.8 * side)), max(2, side // 10))
-    if len(lines) == 0:
-        return ink
     turned, runs = straight_runs(np.ascontiguousarray(ink.T), int(0.6 * height), max(2, side // 10))
+    if len(lines) == 0 and len(runs) < 2:
+        return ink
     turned = np.ascontiguousarray(turned.T)
     upright = chosen_uprights(turned, runs, lines, 0)
     usual = usual_height(parts(mask & ~spread((labels > 0) | upright, 1, 1))[1])
     long = long_lines(lines, usual, height, len(lines) > 1 and bool(upright.any()))
     for x0, y0, x1, y1, _ in lines[~long]:
         labels[y0:y1, x0:x1] = 0
-    if not long.any():
+    least = 1.2 * usual or height if long.any() else max(1.5 * usual, 0.45 * height)
+    upright = chosen_uprights(turned, runs, lines[long], least if usual else height + 1)
+    thick = max(lines[long, 4].max(initial=1), runs[:, 4].max(initial=1))
+    return wiped(ink, labels > 0, upright, int(thick))
+
+# %% ../nbs/07_prepare.ipynb #23286f4c
+def edge_parts(
+    labels: NDArray[np.int32],  # numbers of the parts, 0 where there are none, shape (H, W)
+) -> NDArray[np.int64]:  # those that surround the sheet
+    """Find parts that run along the sides of the picture."""
+    height, width = labels.shape
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    count = int(labels.max()) + 1
+    shares = np.stack([np.bincount(side, minlength=count) / len(side) for side in sides])
+    along = (shares >= 0.7).sum(axis=0) >= 2
+    if width >= 1.5 * height:
+        along |= (shares[:2] >= 0.95).any(axis=0)
+    return np.flatnonzero(along[1:]) + 1
+
+# %% ../nbs/07_prepare.ipynb #e975ef66
+def without_edges(
+    ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
+) -> NDArray[np.float32]:  # the same shape
+    """Wipe out what surrounds the sheet, unless nothing else is there."""
+    mask = ink > WEAK
+    if max(side.mean() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) < 0.7:
         return ink
-    upright = chosen_uprights(turned, runs, lines[long], 1.2 * usual or height)
-    return wiped(ink, labels > 0, upright, int(lines[long, 4].max()))
+    labels, _ = filters().label(mask, TOUCHING)
+    gone = spread(np.isin(labels, edge_parts(labels)), 2, 2)
+    out = np.where(gone, np.float32(0), ink)
+    return out if (out > STRONG).any() else ink
 
 # %% ../nbs/07_prepare.ipynb #1fed6863
 def without_specks(
@@ -434,7 +462,7 @@ def clean_ink(
 
     Raises ValueError if it is blank.
     """
-    return without_specks(without_lines(stretched(paper_under(flat) - flat)))
+    return without_specks(without_lines(without_edges(stretched(paper_under(flat) - flat))))
 
 # %% ../nbs/07_prepare.ipynb #c559246b
 def nearer(
@@ -471,25 +499,38 @@ def written_ink(
 # %% ../nbs/07_prepare.ipynb #e0dbc18f
 INKS = ("black", "white")
 
-# %% ../nbs/07_prepare.ipynb #f5b66de2
+# %% ../nbs/07_prepare.ipynb #a78088f0
+def checked_wishes(
+    height: int,  # of a strip, in pixels
+    width: int | None,  # of a strip, in pixels
+    ink: str | None,  # "black", "white" or None
+) -> tuple[int, int | None, bool | None]:  # the height, the width, whether the ink is light
+    """Check what is wished for.
+
+    Raises ValueError if a size is below 8 or no integer, or if there is no such ink.
+    """
+    if ink is not None and ink not in INKS:
+        raise ValueError(f"ink must be 'black', 'white' or None, got {ink!r}")
+    wide = None if width is None else as_integer(width, "width", 8)
+    return as_integer(height, "height", 8), wide, None if ink is None else ink == "white"
+
+# %% ../nbs/07_prepare.ipynb #f1325c97
 def prepare(
     image: Any,  # array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); picture of Pillow; or path
-    height: int = 28,  # of the strip in pixels, 8 or more; the ink is 5/7 of it, less if too wide
-    width: int | None = None,  # of the strip in pixels, 8 or more; None: the ink and its margins
+    height: int = 28,  # of the strip, in pixels, 8 or more
+    width: int | None = None,  # of the strip, in pixels, 8 or more; None: as it comes out
     ink: str | None = None,  # "black" (dark on light), "white" (light on dark); None: found out
 ) -> NDArray[np.uint8]:  # shape (height, width), white on black, 0 to 255
     """Bring a photograph, scan or page of digits to a clean strip.
 
+    The ink keeps its proportions and stands in the middle. It is five sevenths of the height
+    high, or less if it would not fit into the width, and has a seventh of black on every side.
+
     Raises ValueError if the image is blank, smaller than 3 x 3 pixels or out of range, or if a
     size or `ink` is not as said; FileNotFoundError if there is no such file.
     """
-    height = as_integer(height, "height", 8)
-    width = None if width is None else as_integer(width, "width", 8)
-    if ink is not None and ink not in INKS:
-        raise ValueError(f"ink must be 'black', 'white' or None, got {ink!r}")
-    light = None if ink is None else ink == "white"
-    found = written_ink(to_grey(image), light, max(ENOUGH, 4 * height))
-    return framed(found, height, width)
+    height, width, light = checked_wishes(height, width, ink)
+    return framed(written_ink(to_grey(image), light, max(ENOUGH, 4 * height)), height, width)
 
 # %% ../nbs/07_prepare.ipynb #3c6e1221
 def prepare_all(
@@ -502,6 +543,7 @@ def prepare_all(
 
     Raises what `prepare` raises, naming the first picture that it was raised for.
     """
+    checked_wishes(height, width, ink)
     strips = []
     for k, image in enumerate(images):
         try:
