@@ -6,7 +6,8 @@
 __all__ = ['CLASSES', 'STRIDE', 'LEAST_WIDTH', 'Maker', 'GOLDEN', 'SHARE', 'make_network', 'decode', 'text_labels', 'text_losses',
            'Lessons', 'source_lessons', 'picture_lessons', 'as_strip', 'as_strips', 'side_by_side', 'split_sources',
            'check_sources', 'ahead', 'make_optimizer', 'Epoch', 'Best', 'teach', 'Recogniser', 'read_pictures',
-           'evaluate_recogniser', 'fit_recogniser', 'save_recogniser', 'checked_place', 'load_recogniser']
+           'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser', 'checked_place',
+           'load_recogniser']
 
 # %% ../nbs/10_train.ipynb #d514967a
 import math
@@ -42,7 +43,7 @@ def _block(keras: Any, x: Any, filters: int, size: int, stride: int, seed: int) 
     x = keras.layers.Conv2D(filters, size, strides=stride, **how)(x)
     return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.98)(x))
 
-
+# %% ../nbs/10_train.ipynb #c1e51d02
 def _along(keras: Any, x: Any, reach: int, seed: int) -> Any:
     start = keras.initializers.HeNormal(seed=seed)
     how = {"padding": "same", "use_bias": False, "kernel_initializer": start}
@@ -103,7 +104,7 @@ def text_labels(
         row[: len(text)] = np.array(parse_digits(text), np.int32) + 1 if text else 0
     return labels
 
-
+# %% ../nbs/10_train.ipynb #e137c0ac
 def text_losses(
     logits: NDArray[np.float32],  # shape (B, T, 11)
     texts: Sequence[str],  # shape (B,)
@@ -141,7 +142,7 @@ class Lessons:
 # %% ../nbs/10_train.ipynb #e0b27bbc
 GOLDEN = (math.sqrt(5) - 1) / 2
 
-
+# %% ../nbs/10_train.ipynb #c8a55a8c
 def source_lessons(
     source: BatchSource,  # a data set
     epochs: int,
@@ -169,7 +170,7 @@ def source_lessons(
 
     return Lessons(make, count, endless)
 
-
+# %% ../nbs/10_train.ipynb #543edb07
 def picture_lessons(
     pictures: Sequence[Any],  # as Recogniser.predict takes them
     texts: Sequence[str],
@@ -206,7 +207,7 @@ def as_strip(
     width = max(1, round(image.width * height / image.height))
     return np.asarray(image.resize((width, height), Image.Resampling.BOX))
 
-
+# %% ../nbs/10_train.ipynb #33e1cc26
 def as_strips(
     pictures: Any,  # an array (N, H, W), or a list of pictures, arrays or paths
     height: int,  # of what the network reads
@@ -227,7 +228,7 @@ def as_strips(
         strips.append(np.pad(strip, ((0, 0), (0, lacking))) if lacking > 0 else strip)
     return strips
 
-
+# %% ../nbs/10_train.ipynb #5de98ad3
 def side_by_side(
     strips: Sequence[NDArray[np.uint8]],  # shape (H, w), of any widths
 ) -> NDArray[np.uint8]:  # shape (N, H, W), filled up with black
@@ -250,7 +251,7 @@ def split_sources(
     training = DigitSequences(train, changed, ds.transform, ds.threads)
     return training, DigitSequences(held_out, changed.replace(num_samples=limit), ds.transform)
 
-
+# %% ../nbs/10_train.ipynb #34ba7d7c
 def check_sources(
     train: object,  # what the network learns from
     validation: object,  # what it is judged on
@@ -472,6 +473,27 @@ def fit_recogniser(
     reader.trained = True
     return history
 
+# %% ../nbs/10_train.ipynb #2e174a06
+def judged_sources(
+    data: Any,  # a data set
+    validation: Any,  # another one, or how many samples, or None
+    leaky: bool,
+) -> tuple[Any, Any]:  # what is learned from, and what is judged by
+    """Settle what is learned from, and what is judged by.
+
+    Raises ValueError if glyphs are shared, or if they can't be told apart.
+    """
+    if hasattr(validation, "batch"):
+        if not leaky:
+            check_sources(data, validation)
+        return data, validation
+    if not isinstance(data, DigitSequences):
+        raise ValueError("a saved data set can't be split by glyphs: pass validation=, saved apart")
+    count = 1000 if validation is None else as_integer(validation, "validation", 1)
+    if leaky:
+        return data, data.replace(num_samples=count, seed=data.spec.seed ^ 1)
+    return split_sources(data, count)
+
 # %% ../nbs/10_train.ipynb #73c0b7f5
 def _plan(
     reader: Recogniser,
@@ -487,16 +509,7 @@ def _plan(
         raise ValueError(f"prepared must be a share, 0 to 1, got {prepared}")
     if texts is not None:
         return _plan_pictures(reader, data, texts, validation)
-    if not leaky and not hasattr(validation, "batch"):
-        if not isinstance(data, DigitSequences):
-            raise ValueError(
-                "a saved data set can't be split by glyphs: pass validation=, saved apart"
-            )
-        data, validation = split_sources(data, 1000 if validation is None else validation)
-    elif not hasattr(validation, "batch"):
-        validation = data.replace(num_samples=validation or 1000, seed=data.spec.seed ^ 1)
-    if not leaky:
-        check_sources(data, validation)
+    data, validation = judged_sources(data, validation, leaky)
     if data.spec.height != reader.height:
         raise ValueError(
             f"height must be {reader.height}, that of the recogniser, got {data.spec.height}"
@@ -542,7 +555,7 @@ def save_recogniser(
         temporary.unlink(missing_ok=True)
     return place
 
-
+# %% ../nbs/10_train.ipynb #c3f8ef17
 def checked_place(
     path: str | os.PathLike[str],  # NAME.keras
     overwrite: bool,
@@ -560,7 +573,7 @@ def checked_place(
         raise ValueError(f"there is no folder {place.parent}: make it first")
     return place
 
-
+# %% ../nbs/10_train.ipynb #6cb2f1a5
 def load_recogniser(
     path: str | os.PathLike[str],  # NAME.keras
 ) -> Recogniser:
