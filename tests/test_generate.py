@@ -1000,6 +1000,10 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"width": 60, "length": (2, 5), "fill": "justify"}, "width must be"),
     ({"width": 30, "measure": "ink"}, "width must be at least .* got 30"),
     ({"width": 39, "overflow": "shrink"}, "width must be at least .* got 39"),
+    (
+        {"width": 12, "length": 4, "spacing": (-9, -9), "overflow": "shrink"},
+        "spacing must begin at -8 or above, as cells are shrunk to 9 px, got -9",
+    ),
     ({"height": 11}, "height must be at least 12, that of the glyphs, got 11: .*overflow='shrink'"),
     ({"height": 8, "overflow": "shrink"}, "8 px"),
     ({"spacing": (-10, 0)}, "smallest gap of spacing must be at least -9, got -10"),

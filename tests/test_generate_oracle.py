@@ -192,6 +192,8 @@ class Oracle:
         size: tuple[int, int] | None = (self.h, self.w)
         if not self.fits(length, (self.h, self.w)):
             size = self.smaller(length) if self.spec.overflow == "shrink" else None
+        if size and self.measure == "cell" and length > 1 and self.low <= -size[1]:
+            return None  # a digit would begin to the left of the one before it
         if size and self.fill == "justify" and self.measure == "cell" and length > 1:
             most = length * size[1] + (length - 1) * self.high
             size = size if most >= self.width else None
