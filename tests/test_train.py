@@ -256,6 +256,34 @@ def test_the_best_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(not np.array_equal(a, b) for a, b in zip(kept[0], kept[2], strict=True))
 
 
+def test_the_loss_is_that_of_its_epoch() -> None:
+    reader, losses = Recogniser(seed=4), iter([8.0, 4.0, 1.0, 1.0])
+    means: list[float] = []
+
+    def learn(*_: Any) -> float:
+        means.append(next(losses))
+        return sum(means) / len(means)
+
+    reader.model.train_on_batch, reader.model.reset_metrics = learn, means.clear
+    history = reader.fit(data(), epochs=2, samples=128, validation=20, progress=False)
+    assert [epoch.loss for epoch in history] == [6.0, 1.0]
+
+
+def test_floats_are_prepared_as_floats() -> None:
+    wishes: dict[str, Any] = {"page": "form", "spacing": None, "num_samples": 40}
+    kinds = (data(dtype=dtype, **wishes) for dtype in ("uint8", "float32"))
+    whole, floats = (source_lessons(kind, 1, None, 1.0).make(np.arange(40))[0] for kind in kinds)
+    assert floats.dtype == np.float32 and floats.max() <= 1
+    assert np.abs(floats * 255 - whole).mean() < 3
+
+
+def test_what_is_not_for_pictures_is_refused() -> None:
+    image = np.zeros((32, 60), np.uint8)
+    for wish in ({"samples": 5}, {"leaky": True}, {"prepared": 0.5}):
+        with pytest.raises(ValueError, match="samples, leaky and prepared are of data sets"):
+            Recogniser().fit([image], ["1"], progress=False, **wish)
+
+
 # How it is kept
 
 
