@@ -42,8 +42,9 @@ from timing import LEAST_ROUNDS, Line, Times, interleave, report_record, report_
 
 from digitseq.augmenting import Augment
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
+from digitseq.specifying import SequenceSpec
 
 DTYPES = ("uint8", "float32")
 DIGITS = BATCH * LENGTH

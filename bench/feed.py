@@ -17,8 +17,9 @@ import numpy as np
 from timing import LEAST_ROUNDS, Line, Times, interleave, report_record, report_table, times_table
 
 from digitseq.feeding import as_floats, epoch_order
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
+from digitseq.specifying import SequenceSpec
 
 BATCH, BATCHES, WIDTH = 128, 16, 200
 

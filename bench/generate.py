@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from timing import LEAST_ROUNDS, Line, Times, interleave, report_record, report_table, times_table
 
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
+from digitseq.specifying import SequenceSpec
 
 LENGTH, WIDTH, HEIGHT, BATCH, MAX_GAP = 4, 200, 28, 256, 10
 SAMPLES = 10**9
@@ -37,7 +38,8 @@ def tick():
     clocks.append((time.perf_counter(), time.process_time()))
 import digitseq
 tick()
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
+from digitseq.specifying import SequenceSpec
 from digitseq.loading import load_sample
 glyphs = load_sample()
 tick()

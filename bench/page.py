@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from timing import LEAST_ROUNDS, Line, Times, interleave, report_record, report_table, times_table
 
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.paging import PRESETS
+from digitseq.specifying import SequenceSpec
 
 BATCH, WIDTH = 256, 160
 LEAST = 3000  # pages a second, of cheques

@@ -21,8 +21,9 @@ from PIL import Image
 from timing import LEAST_ROUNDS, Line, Times, interleave, report_record, report_table, times_table
 
 from digitseq.encoding import encode_pngs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
+from digitseq.specifying import SequenceSpec
 
 COUNT = 256
 SPECS = {

@@ -20,10 +20,11 @@ from typing import Any
 
 from timing import machine
 
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_glyphs
 from digitseq.recording import FORMATS
 from digitseq.saving import save, verify
+from digitseq.specifying import SequenceSpec
 
 WORKERS = 2
 

@@ -48,7 +48,7 @@ _BUILT = {
     "Report": "saving",
     "SavedSequences": "saving",
     "LeakageReport": "checking",
-    "SequenceSpec": "generating",
+    "SequenceSpec": "specifying",
     "BehaviourReport": "inspecting",
     "behaviour_report": "inspecting",
     "check_leakage": "checking",
@@ -93,7 +93,6 @@ if TYPE_CHECKING:
     from digitseq.checking import check_leakage as check_leakage
     from digitseq.exploring import explore as explore
     from digitseq.generating import DigitSequences as DigitSequences
-    from digitseq.generating import SequenceSpec as SequenceSpec
     from digitseq.generating import sequence as sequence
     from digitseq.inspecting import BehaviourReport as BehaviourReport
     from digitseq.inspecting import behaviour_report as behaviour_report
@@ -103,6 +102,7 @@ if TYPE_CHECKING:
     from digitseq.saving import save as save
     from digitseq.saving import verify as verify
     from digitseq.scoring import Evaluation as Evaluation
+    from digitseq.specifying import SequenceSpec as SequenceSpec
     from digitseq.training import Recogniser as Recogniser
 
 # %% ../nbs/15_package.ipynb #b58efdb5

@@ -43,11 +43,12 @@ from digitseq.core import (
     stream_key,
 )
 from .encoding import encode_png
-from .generating import MAX_LENGTH, MAX_SIDE, DigitSequences, SequenceSpec
+from .generating import DigitSequences
 from .loading import load_arrays, load_idx, load_sample
 from .mapping import draw_glyphs, parse_digits
 from .normalizing import resize_area, to_uint8
 from .spacing import check_spacing, draw_gaps_exactly, least_width, place, shrunk_cell
+from .specifying import MAX_LENGTH, MAX_SIDE, SequenceSpec
 
 # %% ../nbs/13_api.ipynb #9ef8a8c0
 if TYPE_CHECKING:  # matplotlib takes a second to import, and only one method needs it

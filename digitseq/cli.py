@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from . import __version__
 from .checking import check_leakage
 from .core import as_bytes, as_integer
-from .generating import DigitSequences, SequenceSpec
+from .generating import DigitSequences
 from .keeping import open_folder
 from .loading import cache_glyphs, download_mnist, load_glyphs
 from .paging import PRESETS
 from .recording import FORMATS, read_manifest, recipe_sets
 from .saving import load, save, verify
+from .specifying import SequenceSpec
 
 # %% ../nbs/14_cli.ipynb #65cfeb4f
 def _integer(text: str, option: str) -> int:
@@ -85,10 +86,6 @@ def _object(path: Path, option: str) -> dict[str, Any]:
     return value
 
 # %% ../nbs/14_cli.ipynb #66218733
-_PLAIN = ["num_samples", "width", "height", "fill", "align", "measure", "overflow", "unique"]
-_PLAIN += ["writer", "ink", "dtype", "seed"]
-
-
 def _page(name: str) -> Any:
     """Take the name of a preset as it is, and read any other page from its file.
 
@@ -97,6 +94,10 @@ def _page(name: str) -> Any:
     if name in PRESETS or not ("." in name or Path(name).is_file()):
         return name  # a name that is none is refused by the spec, which knows the nearest
     return _object(Path(name), "--page")
+
+# %% ../nbs/14_cli.ipynb #22509de3
+_PLAIN = ["num_samples", "width", "height", "fill", "align", "measure", "overflow", "unique"]
+_PLAIN += ["writer", "ink", "dtype", "seed"]
 
 
 def _typed_spec(typed: dict[str, Any]) -> SequenceSpec:

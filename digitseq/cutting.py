@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core import SequenceBatch, as_integer, batch_rows
-from .generating import SequenceSpec
+from .specifying import SequenceSpec
 
 # %% ../nbs/09_cut.ipynb #62c29154
 class Shard(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 from .core import SequenceBatch
 from .cutting import Record
 from .feeding import hf_split
-from .generating import SequenceSpec
+from .specifying import SequenceSpec
 
 # %% ../nbs/09_describe.ipynb #2b19fb9b
 def _counted(values: Any) -> dict[str, int]:

@@ -40,12 +40,13 @@ from digitseq.core import (
     import_extra,
     picture_png,
 )
-from .generating import DigitSequences, SequenceSpec, checked_choice
+from .generating import DigitSequences
 from .loading import load_sample
 from .normalizing import ink_bounds, normalize, resize_area, white_on_black
 from .recording import FORMATS
 from .saving import save
 from .spacing import FILLS, MEASURES, gap_distribution
+from .specifying import SequenceSpec, checked_choice
 
 # %% ../nbs/12_explore.ipynb #26c26503
 Params = Mapping[str, Any]  # the values of the controls, by name

@@ -30,7 +30,7 @@ from digitseq.core import (
 )
 from .cutting import FIELDS, Record, Shard, reading, rows_batch
 from .encoding import decode_png, encode_pngs
-from .generating import SequenceSpec
+from .specifying import SequenceSpec
 
 # %% ../nbs/09_pack.ipynb #39ff9d4f
 def pack_npz(

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from .core import SequenceBatch, as_bytes, as_integer, batch_rows
 from .cutting import Record, Shard, check_entries, reading, rows_batch
 from .encoding import decode_png, encode_pngs
-from .generating import SequenceSpec, checked_choice
 from .keeping import WORK, Entry, Folder, LocalFolder
+from .specifying import SequenceSpec, checked_choice
 
 # %% ../nbs/09_picture.ipynb #dc3183d7
 STYLES = ("png", "coco", "yolo")

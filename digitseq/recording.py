@@ -36,13 +36,14 @@ from digitseq.cutting import (
 )
 from .describing import shard_statistics
 from .encoding import encode_pngs
-from .generating import DigitSequences, SequenceSpec, checked_choice, checked_name
+from .generating import DigitSequences
 from .keeping import Entry, Folder, open_folder
 from .loading import cached_glyphs, load_glyphs
 from .packing import PACKERS, check_extra
 from .packing import whole_names as packed_names
 from .picturing import STYLES, list_file, read_list, read_pictures, write_pictures
 from .picturing import whole_names as picture_names
+from .specifying import SequenceSpec, checked_choice, checked_name
 
 # %% ../nbs/09_recipe.ipynb #7327c53d
 FORMATS = (*STYLES, *PACKERS)

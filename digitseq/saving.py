@@ -32,13 +32,7 @@ from digitseq.core import (
 )
 from .cutting import FIELDS, Record, Shard, checked_record, cut_shards, reading
 from .describing import add_statistics, croissant, data_card
-from digitseq.generating import (
-    BatchSource,
-    DigitSequences,
-    SequenceSpec,
-    checked_indices,
-    checked_name,
-)
+from .generating import BatchSource, DigitSequences, checked_indices
 from .keeping import LOCK, WORK, Entry, Folder, LocalFolder, is_shared, open_folder
 from .loading import archive_bytes, read_glyphs
 from .packing import PACKERS
@@ -66,6 +60,7 @@ from digitseq.recording import (
     whole_names,
     write_shard,
 )
+from .specifying import SequenceSpec, checked_name
 from .working import check_hands, do_work
 
 # %% ../nbs/09_save.ipynb #ff1a81b3

@@ -11,6 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+# %% ../nbs/10_score.ipynb #2be9208b
+def _next_row(above: list[int], i: int, own: str, read: str) -> list[int]:
+    row = [i]
+    for j, other in enumerate(read):
+        row.append(min(above[j + 1] + 1, row[j] + 1, above[j] + (own != other)))
+    return row
+
 # %% ../nbs/10_score.ipynb #d1c078d6
 def edit_distance(
     text: str,  # what is written
@@ -22,10 +29,7 @@ def edit_distance(
     """
     row = list(range(len(read) + 1))
     for i, own in enumerate(text, 1):
-        corner, row[0] = row[0], i
-        for j, other in enumerate(read, 1):
-            least = min(row[j] + 1, row[j - 1] + 1, corner + (own != other))
-            corner, row[j] = row[j], least
+        row = _next_row(row, i, own, read)
     return row[-1]
 
 # %% ../nbs/10_score.ipynb #08d3504d
@@ -71,6 +75,12 @@ def checked_pairs(texts: Sequence[str], read: Sequence[str]) -> list[tuple[str, 
         raise ValueError(f"there must be a reading for each text, got {len(read)} of {len(texts)}")
     return list(zip(texts, read, strict=True))
 
+# %% ../nbs/10_score.ipynb #fc3c632b
+def _evaluation(strings: int, right: int, digits: int, edits: int) -> Evaluation:
+    sure, nearly = wilson(right, strings), wilson(min(edits, digits), max(digits, 1))
+    rates = (right / strings, sure, edits / max(digits, 1), nearly)
+    return Evaluation(strings, right, digits, edits, *rates)
+
 # %% ../nbs/10_score.ipynb #deeb5498
 def score(
     texts: Sequence[str],  # what is written
@@ -83,7 +93,4 @@ def score(
     pairs = checked_pairs(texts, read)
     edits = sum(edit_distance(text, other) for text, other in pairs)
     right = sum(text == other for text, other in pairs)
-    digits, count = sum(map(len, texts)), len(texts)
-    sure, nearly = wilson(right, count), wilson(min(edits, digits), max(digits, 1))
-    rate = edits / max(digits, 1)
-    return Evaluation(count, right, digits, edits, right / count, sure, rate, nearly)
+    return _evaluation(len(texts), right, sum(map(len, texts)), edits)

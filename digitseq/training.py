@@ -42,6 +42,13 @@ def _block(keras: Any, x: Any, filters: int, size: int, stride: int, seed: int) 
     x = keras.layers.Conv2D(filters, size, strides=stride, **how)(x)
     return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.98)(x))
 
+# %% ../nbs/10_train.ipynb #a48e7e20
+def _rounds(keras: Any, x: Any, seed: int) -> Any:
+    x = _block(keras, x, 24, 5, 2, seed)
+    for k, (filters, pool) in enumerate(((40, (2, 2)), (56, (2, 1)), (72, (2, 1))), 1):
+        x = keras.layers.MaxPool2D(pool)(_block(keras, x, filters, 3, 1, seed + k))
+    return x
+
 # %% ../nbs/10_train.ipynb #c1e51d02
 def _along(keras: Any, x: Any, reach: int, seed: int) -> Any:
     start = keras.initializers.HeNormal(seed=seed)
@@ -65,9 +72,7 @@ def make_network(
     picture = keras.Input((height, None, 1))
     even = {"center": False, "scale": False, "epsilon": 1e-3}
     x = keras.layers.LayerNormalization(axis=(1, 2, 3), **even)(picture)
-    x = _block(keras, x, 24, 5, 2, seed)
-    for k, (filters, pool) in enumerate(((40, (2, 2)), (56, (2, 1)), (72, (2, 1))), 1):
-        x = keras.layers.MaxPool2D(pool)(_block(keras, x, filters, 3, 1, seed + k))
+    x = _rounds(keras, x, seed)
     x = keras.layers.Permute((2, 1, 3))(x)
     x = keras.layers.Reshape((-1, height // 16 * 72))(x)
     start = keras.initializers.HeNormal(seed=seed + 4)
@@ -141,6 +146,15 @@ class Lessons:
 # %% ../nbs/10_train.ipynb #e0b27bbc
 GOLDEN = (math.sqrt(5) - 1) / 2
 
+
+def _cleaned(pages: NDArray[Any], chosen: NDArray[np.bool_]) -> NDArray[Any]:
+    images = np.array(pages)
+    for k in np.flatnonzero(chosen):
+        with suppress(ValueError):  # too faint: it stays as it is
+            strip = prepare(images[k], *images[k].shape)
+            images[k] = strip if images.dtype == np.uint8 else strip / np.float32(255)
+    return images
+
 # %% ../nbs/10_train.ipynb #c8a55a8c
 def source_lessons(
     source: BatchSource,  # a data set
@@ -161,12 +175,7 @@ def source_lessons(
 
     def make(numbers: NDArray[np.int64]) -> tuple[Any, list[str]]:
         batch = source.batch(numbers)
-        images = np.array(batch.images)
-        for k in np.flatnonzero(numbers * GOLDEN % 1 < prepared):
-            with suppress(ValueError):  # too faint: it stays as it is
-                strip = prepare(images[k], *images[k].shape)
-                images[k] = strip if images.dtype == np.uint8 else strip / np.float32(255)
-        return images, batch.texts
+        return _cleaned(batch.images, numbers * GOLDEN % 1 < prepared), batch.texts
 
     return Lessons(make, count, endless)
 
@@ -190,6 +199,13 @@ def picture_lessons(
 
     return Lessons(make, len(told), False)
 
+# %% ../nbs/10_train.ipynb #a18e253a
+def _scaled(grey: NDArray[Any], height: int) -> NDArray[np.uint8]:
+    light = 1 - grey if np.median(grey) > 0.5 else grey
+    image = Image.fromarray((255 * light).astype(np.uint8))
+    width = max(1, round(image.width * height / image.height))
+    return np.asarray(image.resize((width, height), Image.Resampling.BOX))
+
 # %% ../nbs/10_train.ipynb #a7ba4847
 def as_strip(
     picture: Any,  # whatever `prepare` takes
@@ -201,29 +217,28 @@ def as_strip(
     except ValueError as error:
         if "blank" not in str(error):
             raise
-    grey = to_grey(picture)
-    grey = 1 - grey if np.median(grey) > 0.5 else grey
-    image = Image.fromarray((255 * grey).astype(np.uint8))
-    width = max(1, round(image.width * height / image.height))
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX))
+    return _scaled(to_grey(picture), height)
 
 # %% ../nbs/10_train.ipynb #33e1cc26
+def _plain(picture: Any, height: int) -> NDArray[np.uint8] | None:
+    if not isinstance(picture, np.ndarray):
+        return None
+    grey = picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+    if grey.ndim != 2 or grey.shape[0] != height:
+        return None
+    grey = grey if grey.dtype == np.uint8 else np.rint(grey * 255)
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+# %% ../nbs/10_train.ipynb #7b80c117
 def as_strips(
     pictures: Any,  # an array (N, H, W), or a list of pictures, arrays or paths
     height: int,  # of what the network reads
 ) -> list[NDArray[np.uint8]]:  # shape (height, w), w at least LEAST_WIDTH
     """Bring pictures to one height; those that have it already are taken as they are."""
     strips = []
-    listed: list[Any] = [pictures] if isinstance(pictures, (str, os.PathLike)) else [*pictures]
-    for picture in listed:
-        if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] == 1:
-            picture = picture[:, :, 0]
-        plain = isinstance(picture, np.ndarray) and picture.ndim == 2
-        if plain and picture.shape[0] == height:
-            grey = picture if picture.dtype == np.uint8 else np.rint(picture * 255)
-            strip = np.clip(grey, 0, 255).astype(np.uint8)
-        else:
-            strip = as_strip(picture, height)
+    for picture in [pictures] if isinstance(pictures, (str, os.PathLike)) else pictures:
+        plain = _plain(picture, height)
+        strip = as_strip(picture, height) if plain is None else plain
         lacking = LEAST_WIDTH - strip.shape[1]
         strips.append(np.pad(strip, ((0, 0), (0, lacking))) if lacking > 0 else strip)
     return strips
@@ -239,7 +254,7 @@ def side_by_side(
 # %% ../nbs/10_train.ipynb #54c0d193
 SHARE = 0.1  # of the glyphs, for validation
 
-
+# %% ../nbs/10_train.ipynb #341d468a
 def split_sources(
     ds: DigitSequences,
     count: int,  # samples for validation
@@ -247,9 +262,13 @@ def split_sources(
     """Split a data set so that its parts share no glyph."""
     train, held_out = ds.glyphs.train_test_split(test=SHARE, seed=1)  # not the seed of the sample
     changed = ds.spec.replace(split=None)
-    limit = as_integer(count, "validation", 1)
     training = DigitSequences(train, changed, ds.transform, ds.threads)
-    return training, DigitSequences(held_out, changed.replace(num_samples=limit), ds.transform)
+    changed = changed.replace(num_samples=as_integer(count, "validation", 1))
+    return training, DigitSequences(held_out, changed, ds.transform)
+
+# %% ../nbs/10_train.ipynb #16b72bac
+def _shared(own: NDArray[Any] | None, other: NDArray[Any] | None) -> int:
+    return 0 if own is None or other is None else len(np.intersect1d(own, other))
 
 # %% ../nbs/10_train.ipynb #34ba7d7c
 def check_sources(
@@ -263,8 +282,7 @@ def check_sources(
     if not (isinstance(train, DigitSequences) and isinstance(validation, DigitSequences)):
         return
     for what in ("ids", "writers"):
-        own, other = (getattr(ds.glyphs, what) for ds in (train, validation))
-        shared = 0 if own is None or other is None else len(np.intersect1d(own, other))
+        shared = _shared(getattr(train.glyphs, what), getattr(validation.glyphs, what))
         if shared:
             raise ValueError(
                 f"validation shares {shared} {what} with what is trained on, and would praise what"
@@ -316,9 +334,18 @@ class Epoch(NamedTuple):
 class Best(NamedTuple):
     """The best weights so far."""
 
-    key: tuple[float, float]  # strings right, and minus the character error rate
-    epoch: int
-    weights: list[NDArray[Any]]
+    key: tuple[float, float] = (-1.0, -math.inf)  # strings right, minus character error rate
+    epoch: int = 0
+    weights: list[NDArray[Any]] | None = None
+
+# %% ../nbs/10_train.ipynb #8b9fb33c
+def _teach_once(model: Any, batches: Iterator[Any], bar: Any) -> float:
+    loss = 0.0
+    model.reset_metrics()  # else the mean would go on over all epochs
+    for pictures, labels in batches:
+        loss = float(model.train_on_batch(pictures, labels))
+        bar.update()
+    return loss
 
 # %% ../nbs/10_train.ipynb #1c8d6759
 def teach(
@@ -333,17 +360,11 @@ def teach(
     """Teach a network, and leave it with the weights that read best."""
     from tqdm.auto import tqdm
 
-    history: list[Epoch] = []
-    best = Best((-1.0, -math.inf), 0, [])
+    history, best = list[Epoch](), Best()
     steps = math.ceil(lessons.count / batch_size)
     with tqdm(total=epochs * steps, disable=not progress, unit=" batches") as bar:
         for epoch in range(epochs):
-            loss = 0.0
-            model.reset_metrics()  # else the mean would go on over all epochs
-            for pictures, labels in ahead(lessons, epoch, batch_size):
-                loss = float(model.train_on_batch(pictures, labels))
-                bar.update()
-            found = judge()
+            loss, found = _teach_once(model, ahead(lessons, epoch, batch_size), bar), judge()
             history.append(Epoch(loss, found))
             if found is None:
                 continue
@@ -399,6 +420,19 @@ class Recogniser:
         """Read it from its file; as load_recogniser does."""
         return load_recogniser(path)
 
+# %% ../nbs/10_train.ipynb #5cac2518
+def _rooms(strips: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    groups: dict[int, list[int]] = {}
+    for k, strip in enumerate(strips):
+        groups.setdefault(-(-strip.shape[1] // 16) * 16, []).append(k)
+    for width, members in groups.items():
+        for start in range(0, len(members), 256):
+            part = members[start : start + 256]
+            room = np.zeros((len(part), strips[0].shape[0], width), np.uint8)
+            for row, k in zip(room, part, strict=True):
+                row[:, : strips[k].shape[1]] = strips[k]
+            yield part, room
+
 # %% ../nbs/10_train.ipynb #c8f98ba2
 def read_pictures(
     reader: Recogniser,
@@ -407,21 +441,13 @@ def read_pictures(
 ) -> Any:  # N texts; with confidences also an array (N,), each in [0, 1]
     """Read pictures: light on dark if they have the reader's height, else in any way."""
     strips = as_strips(images, reader.height)
-    groups: dict[int, list[int]] = {}
-    for k, strip in enumerate(strips):
-        groups.setdefault(-(-strip.shape[1] // 16) * 16, []).append(k)
     texts, sure = [""] * len(strips), np.zeros(len(strips))
-    for width, members in groups.items():
-        for start in range(0, len(members), 256):
-            part = members[start : start + 256]
-            room = np.zeros((len(part), reader.height, width), np.uint8)
-            for row, k in zip(room, part, strict=True):
-                row[:, : strips[k].shape[1]] = strips[k]
-            logits = np.asarray(reader.model.predict_on_batch(as_floats(room)))
-            for k, text in zip(part, decode(logits), strict=True):
-                texts[k] = text
-            if confidences:
-                sure[part] = np.exp(-text_losses(logits, [texts[k] for k in part]))
+    for part, room in _rooms(strips):
+        logits = np.asarray(reader.model.predict_on_batch(as_floats(room)))
+        for k, text in zip(part, decode(logits), strict=True):
+            texts[k] = text
+        if confidences:
+            sure[part] = np.exp(-text_losses(logits, [texts[k] for k in part]))
     return (texts, np.clip(sure, 0, 1)) if confidences else texts
 
 # %% ../nbs/10_train.ipynb #ca958cf9
@@ -444,6 +470,14 @@ def evaluate_recogniser(
         read += read_pictures(reader, batch.images)
     return score(written, read)
 
+# %% ../nbs/10_train.ipynb #0f6551f3
+def _rate(reader: Recogniser, wanted: float | None) -> float:
+    if wanted is None:
+        return 5e-4 if reader.trained else 2e-3
+    if not 0 < wanted <= 1:
+        raise ValueError(f"learning_rate must be above 0 and at most 1, got {wanted}")
+    return wanted
+
 # %% ../nbs/10_train.ipynb #913e3455
 def fit_recogniser(
     reader: Recogniser,
@@ -465,8 +499,7 @@ def fit_recogniser(
     """
     many, size = as_integer(epochs, "epochs", 1), as_integer(batch_size, "batch_size", 1)
     lessons, judge = _plan(reader, data, texts, many, samples, validation, leaky, prepared)
-    rate = learning_rate or (5e-4 if reader.trained else 2e-3)
-    optimizer = make_optimizer(rate, many * math.ceil(lessons.count / size))
+    optimizer = make_optimizer(_rate(reader, learning_rate), many * math.ceil(lessons.count / size))
     loss = import_extra("keras", "tf").losses.CTC()
     reader.model.compile(optimizer=optimizer, loss=loss)
     calm = as_integer(patience, "patience", 1)

@@ -32,9 +32,10 @@ from digitseq.api import (
     space_generator,
 )
 from digitseq.augmenting import Augment
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.spacing import gap_distribution
+from digitseq.specifying import SequenceSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDE = {"min": 0, "max": 10}

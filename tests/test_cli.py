@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from digitseq.cli import half_blocks, main
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.saving import load, read_manifest, verify
+from digitseq.specifying import SequenceSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = os.environ.get("DIGITSEQ_MNIST")

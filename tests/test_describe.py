@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from digitseq.core import Glyphs
 from digitseq.describing import add_statistics, croissant, data_card, shard_statistics
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.recording import FORMATS, read_manifest
 from digitseq.saving import save
+from digitseq.specifying import SequenceSpec
 
 ALL = pytest.mark.parametrize("format", FORMATS)
 TEXTS = ("007", "42", "31415")

@@ -19,8 +19,9 @@ from scipy.stats import chi2
 
 from digitseq.core import Glyphs, permute
 from digitseq.feeding import SHUFFLE, Feed, Order, epoch_order, feed, to_tf
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.saving import load, save
+from digitseq.specifying import SequenceSpec
 
 FALSE_ALARM = 1e-6  # of the statistical test, were its seeds not fixed
 ZEROS = ("007", "0", "70", "000", "1234", "90210")

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from digitseq import saving
 from digitseq.core import SequenceBatch
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import cache_glyphs, load_sample
 from digitseq.recording import FORMATS
 from digitseq.saving import load, recipe_sets, save, verify
+from digitseq.specifying import SequenceSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = pytest.mark.parametrize("format", FORMATS)
@@ -274,7 +275,8 @@ import os, signal, sys
 from multiprocessing import active_children
 from pathlib import Path
 from digitseq import saving
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
+from digitseq.specifying import SequenceSpec
 from digitseq.loading import load_sample
 
 class Bar:

@@ -21,8 +21,9 @@ from scipy.stats import chi2
 
 from digitseq import generating, spacing
 from digitseq.core import Glyphs, Sample, SequenceBatch
-from digitseq.generating import SPEC_VERSION, DigitSequences, SequenceSpec, sequence
+from digitseq.generating import DigitSequences, sequence
 from digitseq.loading import load_sample
+from digitseq.specifying import SPEC_VERSION, SequenceSpec
 from tools import golden
 
 HUGE = 2**62

@@ -15,9 +15,10 @@ from digitseq.augmenting import FACTORS, FILL_MODES, Augment
 from digitseq.cli import main
 from digitseq.composing import compose_plainly, ink_boxes, resize_plainly
 from digitseq.core import Glyphs, SequenceBatch
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.saving import load, save, verify
+from digitseq.specifying import SequenceSpec
 
 GLYPHS = load_sample("train")
 STRONG = Augment(
@@ -229,7 +230,8 @@ import sys
 if sys.argv[1] == "without":
     sys.modules["numba"] = None
 from digitseq.augmenting import Augment
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
+from digitseq.specifying import SequenceSpec
 from digitseq.loading import load_sample
 spec = SequenceSpec(100, (1, 3), 100, seed=5, measure="ink", spacing=(0, 3), augment=Augment(
     rotation_range=30, width_shift_range=2, shear_range=9, zoom_range=0.3, horizontal_flip=True,

@@ -18,7 +18,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
+from digitseq.specifying import SequenceSpec
 
 WORDS = 2**64
 

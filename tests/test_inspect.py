@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from digitseq import inspecting
 from digitseq.core import Sample
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.inspecting import (
     align,
     all_groups,
@@ -27,6 +27,7 @@ from digitseq.inspecting import (
 from digitseq.loading import load_sample
 from digitseq.saving import load, save
 from digitseq.scoring import wilson
+from digitseq.specifying import SequenceSpec
 
 Fault = Callable[[Sample, int], str]  # what a digit of a sample is read as
 digits = st.text("0123456789", max_size=7)

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.keeping import Folder, LocalFolder, RemoteFolder, is_shared, open_folder
 from digitseq.loading import load_sample
 from digitseq.saving import load, save, verify
+from digitseq.specifying import SequenceSpec
 
 FORMATS = ("png", "npz", "webdataset")
 

@@ -14,9 +14,10 @@ from digitseq import checking
 from digitseq.checking import check_leakage
 from digitseq.cli import main
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import cache_glyphs, load_sample
 from digitseq.saving import load, save
+from digitseq.specifying import SequenceSpec
 
 
 @pytest.fixture(scope="module")

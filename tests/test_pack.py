@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from digitseq.core import SequenceBatch, npz_bytes
 from digitseq.cutting import Shard, cut_shards, shard_record
 from digitseq.encoding import encode_png
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.packing import PACKERS, pack_webdataset, tfds_features
 from digitseq.saving import save
+from digitseq.specifying import SequenceSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = ("images", "digits", "lengths", "sources", "boxes", "cells", "gaps", "widths")

@@ -20,12 +20,13 @@ from scipy.stats import binomtest, kstest
 from digitseq.cli import main
 from digitseq.core import Glyphs, SequenceBatch, stream_key
 from digitseq.drawing import AT, CHANCE, SIGN, SPREAD, WORD, spread_knots
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.inking import SIGNS, outlines_of
 from digitseq.loading import load_sample
 from digitseq.paging import DIGIT_NAMES, GROUPS, LINE_NAMES, PRESETS, Page, varying_names
 from digitseq.photographing import TAPS, blur, coarsen, compress
 from digitseq.saving import verify
+from digitseq.specifying import SequenceSpec
 from digitseq.writing import Writing, apply_writing
 
 FALSE_ALARM = 1e-6  # of each statistical test, were its seed not fixed

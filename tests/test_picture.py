@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from digitseq.core import Glyphs, SequenceBatch
 from digitseq.cutting import Shard, cut_shards, shard_record
 from digitseq.encoding import encode_png
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.keeping import Data, Entry, Folder, LocalFolder, RemoteFolder, open_folder
 from digitseq.picturing import (
     PATTERN,
@@ -38,6 +38,7 @@ from digitseq.picturing import (
     yolo_data,
     yolo_labels,
 )
+from digitseq.specifying import SequenceSpec
 
 MakeGlyphs = Callable[..., Glyphs]
 Sets = Sequence[DigitSequences]

@@ -23,7 +23,7 @@ from PIL import Image
 from digitseq import picturing
 from digitseq.core import Glyphs, SequenceBatch
 from digitseq.encoding import encode_png
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.keeping import LocalFolder
 from digitseq.recording import Records, manifest_sha256, pretty_json, spelled
 from digitseq.saving import (
@@ -33,6 +33,7 @@ from digitseq.saving import (
     save,
     verify,
 )
+from digitseq.specifying import SequenceSpec
 
 MakeGlyphs = Callable[..., Glyphs]
 WHOLE = {"manifest.json", "recipe.json", "contact-sheet.png", "README.md", "croissant.json"}

@@ -25,10 +25,11 @@ from hypothesis import strategies as st
 
 from digitseq import encoding, picturing, recording, saving
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.keeping import LocalFolder
 from digitseq.loading import load_sample
 from digitseq.saving import load, read_manifest, save, verify
+from digitseq.specifying import SequenceSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 MakeGlyphs = Callable[..., Glyphs]
@@ -171,7 +172,8 @@ import os, sys
 from pathlib import Path
 import digitseq.saving as saving
 import filelock, tqdm.auto, numba
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
+from digitseq.specifying import SequenceSpec
 from digitseq.loading import load_sample
 ds = DigitSequences(load_sample("test"), SequenceSpec(num_samples=3))
 ds[:]

@@ -14,9 +14,10 @@ from scipy.stats import chi2
 
 from digitseq.cli import main
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.mapping import balanced_round, texts_part
 from digitseq.saving import load, recipe_sets, save, verify
+from digitseq.specifying import SequenceSpec
 
 FALSE_ALARM = 1e-6  # of every chi-square test, were its seed not fixed
 SPLITS = ("train", "validation", "test", "all")

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from digitseq.cli import main
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.saving import load, save
 from digitseq.scoring import edit_distance, score
+from digitseq.specifying import SequenceSpec
 
 pytest.importorskip("tensorflow", reason="tensorflow is not installed")
 
@@ -172,6 +173,8 @@ def test_saved_sets_want_their_own_validation(tmp_path: Path) -> None:
         ({"batch_size": 2.5}, "batch_size must be an integer, got 2.5"),
         ({"patience": 0}, "patience must be at least 1, got 0"),
         ({"prepared": 2}, "prepared must be a share, 0 to 1, got 2"),
+        ({"learning_rate": 0}, "learning_rate must be above 0 and at most 1, got 0"),
+        ({"learning_rate": -0.1}, "learning_rate must be above 0 and at most 1, got -0.1"),
         ({"samples": 0}, "samples must be at least 1, got 0"),
     ],
     ids=repr,

@@ -32,8 +32,9 @@ from hypothesis import strategies as st
 
 from digitseq import working
 from digitseq.core import Glyphs
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.saving import save, verify
+from digitseq.specifying import SequenceSpec
 from digitseq.working import do_work
 
 TESTS = Path(__file__).resolve().parent

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from digitseq.core import Glyphs, atomic_write
-from digitseq.generating import DigitSequences, SequenceSpec
+from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
+from digitseq.specifying import SequenceSpec
 
 TARGET = Path(__file__).resolve().parent.parent / "tests" / "golden.json"
 SAMPLES = 16  # of each spec: the first eight and eight far apart

@@ -35,6 +35,8 @@ NOTEBOOKS = (
     "03_map",
     "04_space",
     "05_compose",
+    "07_spec",
+    "08_fit",
     "08_generate",
     "12_explore",
 )
