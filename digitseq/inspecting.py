@@ -304,6 +304,7 @@ class BehaviourReport:
     confusion: tuple[tuple[int, ...], ...]  # [written][read], 10 x 11; the last column is nothing
     worst: tuple[tuple[str, str], ...]  # what is written and what was read, twenty at most
     sheet: bytes  # their pictures, a PNG
+    sweeps: "tuple[Sweep, ...]" = ()  # what happens when one factor is moved
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -313,6 +314,7 @@ class BehaviourReport:
     def to_dict(self) -> dict[str, Any]:
         """Give all but the pictures in plain values."""
         told = asdict(self) | {"findings": [asdict(one) for one in self.findings]}
+        told["sweeps"] = [one._asdict() for one in self.sweeps]
         del told["sheet"]
         return told
 
@@ -361,12 +363,15 @@ def behaviour_report(
     count: int = 2000,  # how many of its samples
     batch_size: int = 256,
     seed: int = 0,  # of the deals that say what chance can do
+    sweeps: Mapping[str, ArrayLike] | None = None,  # factors to move: {"gaps": [-4, 0, 4]}
 ) -> BehaviourReport:
     """Find out when a reader fails.
 
-    Raises ValueError if it does not give a text for each image.
+    Raises ValueError if it does not give a text for each image, or if there is no such factor.
     """
     reading = read_all(predict, ds, count, batch_size)
+    few, moved = min(len(reading.read), 500), {} if sweeps is None else dict(sweeps)
+    curves = [sweep(predict, ds, name, values, few, batch_size) for name, values in moved.items()]
     groups = all_groups(reading.batch)
     limit = chance_limit(reading, groups, seed=seed) if groups and reading.wrong.any() else 0.0
     told = compare(reading, groups) if groups else []
@@ -376,7 +381,7 @@ def behaviour_report(
     counts = (samples, right, wilson(right, samples), int((reading.batch.digits >= 0).sum()))
     tried = (int(reading.wrong.sum()), round(limit, 2), tuple(told))
     sheet = picture_png(contact_sheet(pictures, columns=4, scale=1)) if worst else b""
-    return BehaviourReport(*counts, *tried, _confusion(reading), texts, sheet)
+    return BehaviourReport(*counts, *tried, _confusion(reading), texts, sheet, tuple(curves))
 
 # %% ../nbs/11_inspect.ipynb #c51009cd
 _STYLE = """<style>.dsq-report {font: 15px/1.5 sans-serif; color: #111; background: #fff;
@@ -412,6 +417,7 @@ def _as_html(report: BehaviourReport) -> str:
     parts = [f"<p>{summary}</p>"]
     if report.findings:
         parts.append(_findings_html(report.findings[:20]))
+    parts += map(_sweep_html, report.sweeps)
     parts.append(_confusion_html(report.confusion))
     if report.sheet:
         texts = "; ".join(f"{text} as {read or 'nothing'}" for text, read in report.worst)
@@ -431,6 +437,30 @@ def _confusion_html(table: Sequence[Sequence[int]]) -> str:
         cells = [_cell(n or "", shade) for n, shade in zip(row, shades, strict=True)]
         rows.append([f'<th scope="row">{digit}</th>', *cells])
     return _table(("written, read", *range(10), "nothing"), rows)
+
+# %% ../nbs/11_inspect.ipynb #dffad43a
+def _points(xs: Sequence[float], ys: Sequence[float]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+
+
+def _sweep_html(one: "Sweep") -> str:
+    first, last = min(one.values), max(one.values)
+    xs = [20 + 300 * (value - first) / ((last - first) or 1) for value in one.values]
+    below, above = (110 - 100 * edge for edge in np.transpose(one.intervals))
+    band = _points([*xs, *xs[::-1]], [*below, *above[::-1]])
+    line = _points(xs, [110 - 100 * share for share in one.right])
+    pairs = zip(one.right, one.values, strict=True)
+    told = ", ".join(f"{share:.0%} at {value:g}" for share, value in pairs)
+    name = escape(f"{one.factor} moved: digits read right, {told}", quote=True)
+    return (
+        f'<figure><svg viewBox="0 0 340 130" width="510" role="img" aria-label="{name}">'
+        '<path d="M20 10V110H320M16 10H20" fill="none" stroke="#555"/>'
+        f'<polygon points="{band}" fill="#56B4E9" opacity="0.4"/>'
+        f'<polyline points="{line}" fill="none" stroke="#0072B2" stroke-width="2"/>'
+        f'<text x="20" y="124" font-size="10">{first:g}</text>'
+        f'<text x="320" y="124" font-size="10" text-anchor="end">{last:g}</text></svg>'
+        f"<figcaption>{escape(one.factor)}: digits read right, 0 to 100 %</figcaption></figure>"
+    )
 
 # %% ../nbs/11_inspect.ipynb #98570f74
 class Sweep(NamedTuple):

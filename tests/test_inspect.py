@@ -105,6 +105,68 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def pages() -> DigitSequences:
+    """Make a data set on cheques."""
+    return DigitSequences(load_sample(), SequenceSpec(2500, (2, 6), 160, 32, page="cheque", seed=6))
+
+
+def wrong_if(name: str, beyond: float) -> Fault:
+    """Misread digits whose property is beyond a value; below minus it, if that is negative."""
+
+    def fault(sample: Sample, k: int) -> str:
+        drawn = np.broadcast_to(sample.factors[f"page.{name}"], sample.digits.shape)[k]
+        struck = drawn > beyond if beyond > 0 else drawn < -beyond
+        return str((int(sample.text[k]) + 3) % 10) if struck else sample.text[k]
+
+    return fault
+
+
+PAGE_FAULTS = {
+    "thin pens": ("thickness", -0.075),
+    "blur": ("blur", 0.026),
+    "faint ink": ("ink", 0.38),
+    "slanted lines": ("slant", 12.0),
+    "small writing": ("fill", -0.65),
+    "loud print": ("waves", 0.15),
+    "noise": ("noise", 7.0),
+    "large digits": ("size", 1.08),
+}
+
+
+@pytest.mark.parametrize("fault", PAGE_FAULTS)
+def test_a_fault_on_paper_comes_first(pages: DigitSequences, fault: str) -> None:
+    name, beyond = PAGE_FAULTS[fault]
+    found = behaviour_report(reader(pages, wrong_if(name, beyond)), pages, count=2500).findings
+    assert f"page.{name}" in found[0].what, list(map(str, found[:4]))
+    assert found[0].interval[0] > found[0].others[1]
+
+
+def test_nothing_is_found_on_paper_where_there_is_nothing(pages: DigitSequences) -> None:
+    # At 5 % for a report, more than 5 of 40 have a finding once in seventy times.
+    reports = [behaviour_report(reader(pages, none, seed), pages, 800) for seed in range(40)]
+    assert sum(bool(report.findings) for report in reports) <= 5
+
+
+def test_sweeps_stand_on_the_page_and_in_the_numbers(pages: DigitSequences) -> None:
+    def darkness(images: np.ndarray) -> list[str]:
+        return ["1" if image.mean() < 90 else "2" for image in images]
+
+    moved = {"page.slope": np.linspace(-6, 6, 3), "page.blur": [0.02]}
+    report = behaviour_report(darkness, pages, count=60, sweeps=moved)
+    assert [one.factor for one in report.sweeps] == list(moved)
+    assert report.sweeps[0] == sweep(darkness, pages, "page.slope", [-6, 0, 6], count=60)
+    told = json.loads(report.to_json())["sweeps"]
+    assert told[0]["values"] == [-6, 0, 6] and told[1]["right"] == report.sweeps[1].right
+    page = Page(report._repr_html_())
+    assert page.tags.count("svg") == page.tags.count("figcaption") == 2
+    shown = report._repr_html_()
+    for share, value in zip(report.sweeps[0].right, (-6, 0, 6), strict=True):
+        assert f"{share:.0%} at {value}" in shown
+    with pytest.raises(ValueError, match=r"there is no factor 'page.slop': did you mean"):
+        behaviour_report(darkness, pages, count=60, sweeps={"page.slop": [0]})
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_comes_first(ds: DigitSequences, name: str) -> None:
     fault, expected = FAULTS[name]

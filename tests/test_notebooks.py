@@ -13,13 +13,21 @@ NOTEBOOKS = list(notebooks(ROOT))
 
 @pytest.fixture(autouse=True)
 def in_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what nbdev sets and leaves behind: under it a notebook's last cell does not export."""
+    """Set what nbdev sets and leaves behind, and take the short way through what trains a network.
+
+    Under the first, a notebook's last cell does not export.
+    """
     monkeypatch.setenv("IN_TEST", "1")
+    monkeypatch.setenv("DIGITSEQ_SHORT", "1")
 
 
-@pytest.mark.parametrize(
-    "notebook", NOTEBOOKS, ids=[path.relative_to(ROOT / "nbs").as_posix() for path in NOTEBOOKS]
-)
+def case(path: Path) -> object:
+    name = path.relative_to(ROOT / "nbs").as_posix()
+    trains = name in ("tutorials/02_train_a_recogniser.ipynb", "tutorials/03_generative.ipynb")
+    return pytest.param(path, id=name, marks=[pytest.mark.slow] if trains else [])
+
+
+@pytest.mark.parametrize("notebook", [case(path) for path in NOTEBOOKS])
 def test_notebook_runs(notebook: Path) -> None:
     done, _seconds = nbdev_test.test_nb(notebook)
     assert done, f"{notebook.name} failed: its traceback is in the captured stderr"

@@ -19,7 +19,7 @@ from nbdev.clean import nbdev_clean
 from nbdev.doclinks import nbglob
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 600  # at most, for one cell
+SECONDS = 3600  # at most, for one cell: a tutorial trains a network
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
