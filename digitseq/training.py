@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CLASSES', 'LEAST_WIDTH', 'Maker', 'GOLDEN', 'SHARE', 'make_network', 'decode', 'text_labels', 'text_losses',
            'Lessons', 'source_lessons', 'picture_lessons', 'as_strip', 'as_strips', 'side_by_side', 'split_sources',
-           'check_sources', 'ahead', 'make_optimizer', 'Epoch', 'Best', 'teach', 'Recogniser', 'read_pictures',
-           'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser', 'checked_place',
-           'load_recogniser']
+           'check_sources', 'ahead', 'make_optimizer', 'batch_loss', 'Epoch', 'Best', 'teach', 'Recogniser',
+           'read_pictures', 'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser',
+           'checked_place', 'load_recogniser']
 
 # %% ../nbs/10_train.ipynb #d514967a
 import math
@@ -323,6 +323,23 @@ def make_optimizer(
     schedule = keras.optimizers.schedules.CosineDecay(rate / 20, max(1, steps - warm), **plan)
     return keras.optimizers.AdamW(schedule, weight_decay=1e-3, global_clipnorm=5.0)
 
+# %% ../nbs/10_train.ipynb #c88f1b7e
+def batch_loss(
+    labels: Any,  # int32 (B, L), as text_labels gives them
+    logits: Any,  # float32 (B, T, 11)
+) -> Any:  # a number
+    """Give the mean cost of a batch of texts, with gradients."""
+    tf = import_extra("tensorflow", "tf")
+    labels = tf.cast(labels, tf.int32)
+    empty = tf.reduce_all(labels == 0, axis=1)  # has one path only, and the kernel refuses it
+    texts = tf.sparse.from_dense(labels + tf.cast(empty, tf.int32)[:, None])
+    steps = tf.fill([tf.shape(logits)[0]], tf.shape(logits)[1])
+    how = {"time_major": False, "ignore_longer_outputs_than_inputs": True}
+    rolled, texts = tf.roll(logits, -1, 2), texts.with_values(texts.values - 1)
+    losses = tf.compat.v1.nn.ctc_loss(texts, rolled, steps, **how)
+    silence = -tf.reduce_sum(tf.nn.log_softmax(logits)[:, :, 0], axis=1)
+    return tf.reduce_mean(tf.where(empty, silence, losses))
+
 # %% ../nbs/10_train.ipynb #00cd915b
 class Epoch(NamedTuple):
     """How an epoch went."""
@@ -485,7 +502,7 @@ def fit_recogniser(
     texts: Sequence[str] | None = None,
     epochs: int = 10,
     samples: int | None = None,  # in an epoch; None: as many as there are
-    batch_size: int = 64,
+    batch_size: int = 32,
     validation: Any = None,  # a data set; how many samples; (pictures, texts); None: 1,000 samples
     leaky: bool = False,  # let validation share glyphs with training
     patience: int = 5,  # epochs without a better one, after which it ends
@@ -500,8 +517,7 @@ def fit_recogniser(
     many, size = as_integer(epochs, "epochs", 1), as_integer(batch_size, "batch_size", 1)
     lessons, judge = _plan(reader, data, texts, many, samples, validation, leaky, prepared)
     optimizer = make_optimizer(_rate(reader, learning_rate), many * math.ceil(lessons.count / size))
-    loss = import_extra("keras", "tf").losses.CTC()
-    reader.model.compile(optimizer=optimizer, loss=loss)
+    reader.model.compile(optimizer=optimizer, loss=batch_loss)
     calm = as_integer(patience, "patience", 1)
     history = teach(reader.model, lessons, judge, many, size, calm, progress)
     reader.trained = True

@@ -25,11 +25,13 @@ from digitseq.training import (
     Lessons,
     Recogniser,
     as_strips,
+    batch_loss,
     decode,
     make_network,
     picture_lessons,
     source_lessons,
     split_sources,
+    text_labels,
     text_losses,
 )
 
@@ -113,6 +115,34 @@ def test_decoding_undoes_writing(text: str, times: list[int], blank_first: bool)
     assert decode(logits) == [text]
     cost = text_losses(logits, [text])[0]
     assert 0 <= cost < 0.2 * len(path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(digits, min_size=1, max_size=5), st.integers(12, 20), st.integers(0, 99))
+def test_the_loss_and_its_gradient_are_those_of_keras(
+    texts: list[str], columns: int, seed: int
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    shape = (len(texts), columns, 11)
+    logits = tf.constant(np.random.default_rng(seed).normal(0, 3, shape).astype(np.float32))
+    labels = text_labels(texts)
+    found = []
+    for loss in (batch_loss, keras.losses.CTC()):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(labels, logits)
+        found.append((float(value), tape.gradient(value, logits).numpy()))
+    (own, slope), (other, wanted) = found
+    assert own == pytest.approx(other, rel=1e-4)
+    np.testing.assert_allclose(slope, wanted, atol=1e-4)
+
+
+def test_a_text_without_a_path_teaches_nothing() -> None:
+    logits = np.random.default_rng(0).normal(0, 1, (2, 4, 11)).astype(np.float32)
+    both = float(batch_loss(text_labels(["11111", "12"]), logits))
+    assert both == pytest.approx(float(batch_loss(text_labels(["12"]), logits[1:])) / 2, rel=1e-6)
 
 
 # What it learns from
