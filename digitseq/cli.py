@@ -460,7 +460,7 @@ def train_command(
     length: Annotated[str, typer.Option(help="digits in each, 5 or 2:8")] = "2:8",
     height: Annotated[int, typer.Option(help="pixels, a multiple of 16")] = 32,
     width: Annotated[int, typer.Option(help="pixels")] = 160,
-    epochs: Annotated[int, typer.Option(min=1, help="rounds, each of new samples")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="rounds, each of new samples")] = 16,
     samples: Annotated[int, typer.Option(min=1, help="in each round")] = 16_000,
     batch_size: Annotated[int, typer.Option(min=1, help="samples learned together")] = 32,
     source: Annotated[str, typer.Option(help="sample or mnist")] = "sample",
