@@ -878,5 +878,6 @@ def open_app(
     app = import_module("voila.app").Voila()
     words = [f"--port={port}", "--Voila.port_retries=0", "--Voila.log_level=ERROR"]
     app.initialize([notebook, *words, *([] if browser else ["--no-browser"])])
-    told(f"http://localhost:{port}/")
-    app.start()
+    with suppress(KeyboardInterrupt):  # that is how it ends, even before it has quite begun
+        told(f"http://localhost:{port}/")
+        app.start()

@@ -171,6 +171,14 @@ def test_without_voila_the_line_that_installs_it_is_said(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows can't send Ctrl-C to one process")
+def test_ctrl_c_ends_it_at_once() -> None:
+    command = [*COMMAND, "explore", "--no-browser", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None and b"Ctrl-C" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)  # the server may not have started yet
+        assert process.wait(timeout=60) == 0
+
+
 def test_ctrl_c_ends_it(app: subprocess.Popen[str], address: str) -> None:
     assert address and app.poll() is None
     app.send_signal(signal.SIGINT)
