@@ -893,6 +893,25 @@ def test_numba_switched_off_is_numba_absent() -> None:
     assert done.stdout.strip() == "function"
 
 
+def test_a_numba_that_refuses_is_told_once_and_done_without(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text('raise ImportError("Numba needs NumPy 2.4 or less")')
+    code = "import digitseq.core as core; print(type(core.philox).__name__)"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "function"
+    assert done.stderr.count("numba can't be used") == 1
+    assert "Numba needs NumPy 2.4 or less" in done.stderr
+
+
+def test_a_numba_that_is_missing_is_no_cause_for_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "numba", None)
+        assert core.find_numba.__wrapped__() is None
+    assert caplog.records == []
+
+
 def test_a_kernel_can_be_made_where_there_is_no_file() -> None:
     space: dict[str, Any] = {}
     exec("def twice(x):\n    return x + x\n", space)
