@@ -22,13 +22,16 @@ from digitseq.specifying import SequenceSpec
 pytest.importorskip("tensorflow", reason="tensorflow is not installed")
 
 from digitseq.training import (
+    SHOWN,
     Lessons,
     Recogniser,
     as_strips,
     batch_loss,
     decode,
     make_network,
+    mixed_lessons,
     picture_lessons,
+    shaken,
     source_lessons,
     split_sources,
     text_labels,
@@ -310,11 +313,80 @@ def test_floats_are_prepared_as_floats() -> None:
     assert np.abs(floats * 255 - whole).mean() < 3
 
 
+def strips(count: int) -> tuple[list[Any], list[str]]:
+    rng = np.random.default_rng(count)
+    images = [rng.integers(0, 255, (32, 40 + 4 * k % 24), np.uint8) for k in range(count)]
+    return images, [f"{k:04d}" for k in range(count)]  # longer than those of `data`
+
+
+def test_pictures_come_again_each_once_a_round() -> None:
+    lessons = picture_lessons(*strips(7), 32)
+    assert lessons.count == SHOWN and lessons.fresh
+    assert picture_lessons(*strips(7), 32, samples=20).count == 20
+    rounds = [lessons.make(np.arange(7 * k, 7 * k + 7))[1] for k in range(9)]
+    assert all(sorted(each) == strips(7)[1] for each in rounds)
+    assert len({tuple(each) for each in rounds}) > 5  # in another order
+
+
+def test_a_picture_is_shaken_by_its_number_alone() -> None:
+    whole = np.stack([strips(1)[0][0]] * 12)
+    moved = shaken(whole, 30)
+    assert moved.dtype == np.uint8 and moved.shape == whole.shape
+    assert len({image.tobytes() for image in moved}) == 12
+    assert np.array_equal(moved[5:9], shaken(whole[:4], 35))
+    assert np.array_equal(shaken(np.full((3, 32, 40), 77, np.uint8), 0), np.full((3, 32, 40), 77))
+
+
+def test_shaken_strips_are_still_read(taught: Recogniser) -> None:
+    batch = DigitSequences(TEST, SPEC)[:400]
+    right = [
+        np.mean([a == b for a, b in zip(taught.predict(images), batch.texts, strict=True)])
+        for images in (batch.images, shaken(batch.images, 0))
+    ]
+    assert right[1] > right[0] - 0.12
+
+
+@pytest.mark.parametrize("endless", [True, False])
+def test_half_of_a_batch_comes_from_beside(endless: bool) -> None:
+    others = data(unique=not endless, num_samples=50)
+    own = picture_lessons(*strips(3), 32)
+    mixed = mixed_lessons(own, source_lessons(others, 4, own.count))
+    texts = list[str]()
+    for start in (0, 31, 6001):  # odd ones, and far ones, too
+        images, told = mixed.make(np.arange(start, start + 31))
+        assert images.dtype == np.uint8 and images.shape[:2] == (31, 32) and len(told) == 31
+        texts += told
+    mine = [text for text in texts if len(text) == 4]
+    assert set(mine) == set(strips(3)[1]) and abs(len(mine) - 46) <= 2
+    numbers = np.arange(15) if endless else np.arange(15) % 50
+    assert [text for text in texts[:31] if len(text) < 4] == others.batch(numbers).texts
+
+
+def test_beside_keeps_what_was_learned(taught: Recogniser) -> None:
+    start = taught.model.get_weights()
+    images, texts = strips(10)  # noise, and texts that have nothing to do with it
+    judge = DigitSequences(TEST, SPEC)
+    before = taught.evaluate(judge, count=300).accuracy
+    after = []
+    for beside in (None, data()):
+        wishes: dict[str, Any] = {"samples": 640, "epochs": 2, "beside": beside}
+        taught.fit(images, texts, progress=False, **wishes)
+        after.append(taught.evaluate(judge, count=300).accuracy)
+        taught.model.set_weights(start)
+    assert before > after[1] > after[0] + 0.05
+
+
 def test_what_is_not_for_pictures_is_refused() -> None:
     image = np.zeros((32, 60), np.uint8)
-    for wish in ({"samples": 5}, {"leaky": True}, {"prepared": 0.5}):
-        with pytest.raises(ValueError, match="samples, leaky and prepared are of data sets"):
+    for wish in ({"leaky": True}, {"prepared": 0.5}):
+        with pytest.raises(ValueError, match="leaky and prepared are of data sets"):
             Recogniser().fit([image], ["1"], progress=False, **wish)
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        Recogniser().fit([image], ["1"], progress=False, samples=0)
+    with pytest.raises(ValueError, match="height must be 32, that of the recogniser, got 28"):
+        Recogniser().fit([image], ["1"], progress=False, beside=data(height=28))
+    with pytest.raises(ValueError, match="beside is what goes with pictures"):
+        Recogniser().fit(data(), progress=False, beside=data())
 
 
 # How it is kept
