@@ -29,7 +29,7 @@ from .core import as_bytes, as_integer, digits_text, import_extra
 from .feeding import Order, as_floats, epoch_order
 from .generating import BatchSource, DigitSequences
 from .mapping import parse_digits
-from .preparing import prepare, to_grey
+from .preparing import has_light_ink, prepare, to_grey, without_slope
 from .scoring import Evaluation, score
 
 # %% ../nbs/10_train.ipynb #26c3ce55
@@ -148,11 +148,17 @@ class Lessons:
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def _cleaned(pages: NDArray[Any], chosen: NDArray[np.bool_]) -> NDArray[Any]:
+def _moved(strip: NDArray[np.uint8], place: float) -> NDArray[np.uint8]:
+    free = int(strip.any(axis=0).argmax()) - round(len(strip) / 7)
+    return np.roll(strip, round(min(1.0, max(-1.0, place)) * max(0, free)), axis=1)
+
+
+def _cleaned(pages: NDArray[Any], numbers: NDArray[np.int64], share: float) -> NDArray[Any]:
     images = np.array(pages)
-    for k in np.flatnonzero(chosen):
+    for k in np.flatnonzero(numbers * GOLDEN % 1 < share):
         with suppress(ValueError):  # too faint: it stays as it is
             strip = prepare(images[k], *images[k].shape)
+            strip = _moved(strip, 3 * (numbers[k] * math.sqrt(2) % 1) - 1.5)
             images[k] = strip if images.dtype == np.uint8 else strip / np.float32(255)
     return images
 
@@ -176,7 +182,7 @@ def source_lessons(
 
     def make(numbers: NDArray[np.int64]) -> tuple[Any, list[str]]:
         batch = source.batch(numbers)
-        return _cleaned(batch.images, numbers * GOLDEN % 1 < prepared), batch.texts
+        return _cleaned(batch.images, numbers, prepared), batch.texts
 
     return Lessons(make, count, endless)
 
@@ -251,7 +257,7 @@ def mixed_lessons(
 
 # %% ../nbs/10_train.ipynb #a18e253a
 def _scaled(grey: NDArray[Any], height: int) -> NDArray[np.uint8]:
-    light = 1 - grey if np.median(grey) > 0.5 else grey
+    light = grey if has_light_ink(without_slope(grey)) else 1 - grey
     image = Image.fromarray((255 * light).astype(np.uint8))
     width = max(1, round(image.width * height / image.height))
     return np.asarray(image.resize((width, height), Image.Resampling.BOX))

@@ -15,6 +15,7 @@ from PIL import Image
 from digitseq.cli import main
 from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
+from digitseq.preparing import prepare
 from digitseq.saving import load, save
 from digitseq.scoring import edit_distance, score
 from digitseq.specifying import SequenceSpec
@@ -264,6 +265,19 @@ def test_pictures_of_any_size_are_prepared(taught: Recogniser, tmp_path: Path) -
     strips = as_strips(paths, 32)
     assert {strip.shape[0] for strip in strips} == {32}
     assert as_strips(np.full((1, 40, 90), 128, np.uint8), 32)[0].shape[0] == 32
+
+
+@pytest.mark.parametrize("paper", [0.3, 0.7])
+def test_a_picture_too_faint_to_prepare_is_light_on_dark(paper: float) -> None:
+    ink = np.zeros((40, 160), np.bool_)
+    ink[8:32] = np.arange(160) % 24 < 4
+    noise = np.random.default_rng(0).normal(0, 0.06, ink.shape)
+    picture = np.clip(paper + noise - 0.09 * ink, 0, 1)  # dark on grey
+    with pytest.raises(ValueError, match="image is blank"):
+        prepare(picture, 32)
+    (strip,) = as_strips([picture], 32)
+    written = np.asarray(Image.fromarray(ink).resize(strip.shape[::-1]))
+    assert strip[written].mean() > strip[~written].mean() + 10
 
 
 def test_fine_tuning_on_pictures(taught: Recogniser) -> None:
