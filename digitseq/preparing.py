@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LUMA', 'SHAPES', 'ENOUGH', 'FAINTEST', 'LIGHT', 'BELL', 'WEAK', 'STRONG', 'TOUCHING', 'INKS', 'white_level',
            'image_pixels', 'file_pixels', 'on_ground', 'luma', 'to_grey', 'reduced', 'filters', 'slopes',
-           'without_slope', 'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread',
+           'without_slope', 'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread', 'is_line',
            'straight_runs', 'wipeable', 'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines',
-           'without_lines', 'edge_parts', 'without_edges', 'without_specks', 'ink_frame', 'framed', 'clean_ink',
-           'nearer', 'written_ink', 'checked_wishes', 'prepare', 'prepare_all']
+           'without_lines', 'edge_parts', 'dark_border', 'without_edges', 'without_specks', 'ink_frame', 'framed',
+           'clean_ink', 'nearer', 'written_ink', 'checked_wishes', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -266,6 +266,22 @@ def spread(
         out = extreme(out, 2 * reach + 1, axis=axis, mode="constant") if reach else out
     return np.asarray(out.view(np.bool_))
 
+# %% ../nbs/07_prepare.ipynb #bf2719b5
+def is_line(
+    mask: NDArray[np.bool_],  # where there is ink, shape (H, W)
+    run: NDArray[np.bool_],  # a part of the picture with one straight run, shape (h, w)
+    y: int,  # where that part begins
+    x: slice,  # and which columns it has
+) -> bool:
+    """Tell a line from a row through digits."""
+    room, columns = np.pad(mask, ((3, 3), (0, 0))), np.arange(x.start, x.stop)
+    top = y + 3 + run.argmax(axis=0)
+    bottom = y + 2 + len(run) - run[::-1].argmax(axis=0)
+    beside = np.stack([room[row, columns] for row in (top - 3, top - 2, bottom + 2, bottom + 3)])
+    inked = np.asarray((mask[y : y + len(run), x] & run).any(axis=0))
+    free = spread(inked[None], 0, 1)[0] & ~beside.any(axis=0)
+    return bool(inked.mean() >= 0.95 or free.mean() >= 0.7)
+
 # %% ../nbs/07_prepare.ipynb #b324cf79
 def straight_runs(
     ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
@@ -277,17 +293,18 @@ def straight_runs(
     along = ndimage.uniform_filter1d(np.clip(ink, 0, 1), 2 * half + 1, axis=1) > WEAK
     runs = spread(spread(along, 0, half, grow=False), 0, half)
     labels, _ = ndimage.label(runs, TOUCHING)
-    found, rows = np.zeros_like(labels), []
+    found, rows, mask = np.zeros_like(labels), [], ink > WEAK
     for k, (y, x) in enumerate(ndimage.find_objects(labels), 1):
         wide = x.stop - x.start
         if wide < length:
             continue
-        own = labels[y, x] == k
-        deep = own.sum(axis=0)  # in each column
+        run = labels[y, x] == k
+        deep = run.sum(axis=0)  # in each column
         usual = int(np.sort(deep)[wide // 2])
-        own &= deep <= usual + 1
+        own = run & (deep <= usual + 1)
         tall = np.flatnonzero(own.any(axis=1))
-        if usual <= thick and tall[-1] - tall[0] < 2 * thick + wide / 8:
+        straight = usual <= thick and tall[-1] - tall[0] < 2 * thick + wide / 8
+        if straight and is_line(mask, run, y.start, x):
             found[y, x][own] = k
             rows.append((x.start, y.start + tall[0], x.stop, y.start + tall[-1] + 1, usual))
     return found, np.array(rows, np.int32).reshape(-1, 5)
@@ -401,6 +418,18 @@ def edge_parts(
         along |= (shares[:2] >= 0.95).any(axis=0)
     return np.flatnonzero(along[1:]) + 1
 
+# %% ../nbs/07_prepare.ipynb #24b4bfb6
+def dark_border(
+    part: NDArray[np.bool_],  # what surrounds the sheet, and all that touches it, shape (H, W)
+) -> NDArray[np.bool_]:  # the same shape
+    """Follow a part from the upper side of the picture as far as it is dark, over narrow peaks."""
+    deep = np.where(part.all(axis=0), len(part), (~part).argmax(axis=0))
+    if (deep > 0).mean() < 0.7:
+        return np.zeros_like(part)
+    ndimage, size = filters(), 2 * (min(part.shape) // 8) + 1
+    level = ndimage.maximum_filter1d(ndimage.minimum_filter1d(deep, size), size)
+    return np.asarray(np.arange(len(part))[:, None] < level)
+
 # %% ../nbs/07_prepare.ipynb #e975ef66
 def without_edges(
     ink: NDArray[np.float32],  # about 0 to 1, shape (H, W)
@@ -410,8 +439,15 @@ def without_edges(
     if max(side.mean() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) < 0.7:
         return ink
     labels, _ = filters().label(mask, TOUCHING)
-    gone = spread(np.isin(labels, edge_parts(labels)), 2, 2)
-    out = np.where(gone, np.float32(0), ink)
+    part = np.isin(labels, edge_parts(labels))
+    gone = dark_border(part) | dark_border(part[::-1])[::-1]
+    gone |= dark_border(part.T).T | dark_border(part.T[::-1])[::-1].T
+    labels, measures = parts(part & ~spread(gone, 2, 2))
+    inner = (gone.mean(axis=1) < 0.5)[:, None] & (gone.mean(axis=0) < 0.5)
+    if (measures[:, 2] > part.shape[1] / 2).any():  # no digits
+        inner = np.zeros_like(part)
+    gone |= part & ~np.isin(labels, np.unique(labels[inner & (labels > 0)]))
+    out = np.where(spread(gone, 2, 2), np.float32(0), ink)
     return out if (out > STRONG).any() else ink
 
 # %% ../nbs/07_prepare.ipynb #1fed6863
@@ -422,7 +458,7 @@ def without_specks(
 
     Raises ValueError if nothing remains.
     """
-    soft = softened(ink, 1.0)
+    soft = softened(ink, min(1.0, min(ink.shape) / 40))
     labels, measures = parts(soft > WEAK)
     kept = np.zeros(len(measures) + 1, np.bool_)
     kept[labels[soft > STRONG]] = True
