@@ -276,6 +276,28 @@ def test_the_table_is_no_ink(strips: list[np.ndarray], dark: float) -> None:
     assert (prepare(ends)[:, [5, -6]] > 128).any(axis=0).all()
 
 
+def test_digits_that_touch_a_frame_stay(strips: list[np.ndarray]) -> None:
+    values = []
+    for k, strip in enumerate(strips):
+        wanted = cut_out(strip)
+        ink = np.pad(wanted, ((6, 0), (6, 6))).repeat(2, axis=0).repeat(2, axis=1) / 255
+        framed_ink = np.pad(ink, ((0, 3), (0, 3)), constant_values=1)  # all stand on it
+        noise = np.random.default_rng(k).normal(0, 0.01, framed_ink.shape)
+        values.append(likeness(prepare(0.85 - 0.5 * framed_ink + noise), wanted))
+    assert np.mean(values) > 0.9 and min(values) > 0.75, values
+
+
+def test_a_row_through_tight_digits_is_no_line() -> None:
+    spec = SequenceSpec(60, 8, spacing=(0, 1), measure="ink", seed=3)
+    for k, image in enumerate(DigitSequences(load_sample("test"), spec)[:].images):
+        broad = Image.fromarray(cut_out(image))
+        narrow = broad.resize((int(0.6 * broad.width), broad.height), Image.Resampling.BOX)
+        page = 0.85 - 0.45 * np.pad(np.asarray(narrow), ((2, 2), (5, 5))) / 255
+        page = ndimage.gaussian_filter(page, 0.7)
+        page += np.random.default_rng(k).normal(0, 0.02, page.shape)
+        assert likeness(prepare(page), np.asarray(narrow)) > 0.8
+
+
 def test_runs_say_where_they_are() -> None:
     ink = np.zeros((30, 100), np.float32)
     ink[10:12, 20:90] = 1
