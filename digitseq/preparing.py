@@ -444,9 +444,8 @@ def without_edges(
     gone |= dark_border(part.T).T | dark_border(part.T[::-1])[::-1].T
     labels, measures = parts(part & ~spread(gone, 2, 2))
     inner = (gone.mean(axis=1) < 0.5)[:, None] & (gone.mean(axis=0) < 0.5)
-    if (measures[:, 2] > part.shape[1] / 2).any():  # no digits
-        inner = np.zeros_like(part)
-    gone |= part & ~np.isin(labels, np.unique(labels[inner & (labels > 0)]))
+    broad = (measures[:, 2] > part.shape[1] / 2).any()
+    gone |= (labels > 0) & ~np.isin(labels, labels[inner & ~broad])
     out = np.where(spread(gone, 2, 2), np.float32(0), ink)
     return out if (out > STRONG).any() else ink
 

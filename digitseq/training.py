@@ -258,7 +258,7 @@ def mixed_lessons(
 # %% ../nbs/10_train.ipynb #a18e253a
 def _scaled(grey: NDArray[Any], height: int) -> NDArray[np.uint8]:
     light = grey if has_light_ink(without_slope(grey)) else 1 - grey
-    image = Image.fromarray((255 * light).astype(np.uint8))
+    image = Image.fromarray((255 * (light - light.min())).astype(np.uint8))
     width = max(1, round(image.width * height / image.height))
     return np.asarray(image.resize((width, height), Image.Resampling.BOX))
 

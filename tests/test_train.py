@@ -280,6 +280,11 @@ def test_a_picture_too_faint_to_prepare_is_light_on_dark(paper: float) -> None:
     assert strip[written].mean() > strip[~written].mean() + 10
 
 
+@pytest.mark.parametrize("grey", [0.0, 0.3, 0.8, 1.0])
+def test_a_picture_of_nothing_is_black(grey: float) -> None:
+    assert as_strips([np.full((40, 90), grey, np.float32)], 32)[0].max() == 0
+
+
 def test_fine_tuning_on_pictures(taught: Recogniser) -> None:
     start = taught.model.get_weights()
     batch = DigitSequences(TEST, SPEC.replace(augment="default", ink="white"))[:120]
