@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from .augmenting import FILL_MODES, Augment
+from .augmenting import Augment
 from digitseq.core import (
     PALETTE,
     Glyphs,
@@ -47,6 +47,7 @@ from .recording import FORMATS
 from .saving import save
 from .spacing import FILLS, MEASURES, gap_distribution
 from .specifying import SequenceSpec, checked_choice
+from .warping import FILL_MODES
 
 # %% ../nbs/12_explore.ipynb #26c26503
 Params = Mapping[str, Any]  # the values of the controls, by name

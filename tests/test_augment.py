@@ -27,21 +27,16 @@ from hypothesis import strategies as st
 
 from digitseq.augmenting import (
     FACTORS,
-    FILL_MODES,
     Augment,
-    affine,
     apply_all,
     as_planes,
     check_in_spec,
     draw_all,
     factor_table,
-    fold,
     full_of,
-    keras_matrix,
     named_factors,
-    turn,
-    warp_exactly,
 )
+from digitseq.warping import FILL_MODES, affine, fold, keras_matrix, turn, warp_exactly
 
 ROOT = Path(__file__).resolve().parents[1]
 NEAREST, CONSTANT, REFLECT, WRAP = (
@@ -612,7 +607,8 @@ def run_script(
 FENCED = """
 import ctypes, mmap, sys
 import numpy as np
-from digitseq.augmenting import FILL_MODES, Augment, keras_matrix, warp_exactly
+from digitseq.augmenting import Augment
+from digitseq.warping import FILL_MODES, keras_matrix, warp_exactly
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
@@ -701,7 +697,8 @@ def test_no_byte_outside_of_the_arrays_is_touched() -> None:
 ABSURD = """
 import itertools, sys
 import numpy as np
-from digitseq.augmenting import FILL_MODES, Augment
+from digitseq.augmenting import Augment
+from digitseq.warping import FILL_MODES
 
 images = np.random.default_rng(0).integers(0, 256, (2, 9, 7), np.uint8)
 huge = [1e7, -1e7, 1e12, 1e17, -1e20, 1e200, -1e308, 1e-308]
@@ -784,10 +781,11 @@ import hashlib, itertools, sys
 if sys.argv[1] == "hide":
     sys.modules["numba"] = None
 import numpy as np
-from digitseq import augmenting
-from digitseq.augmenting import FILL_MODES, Augment, affine, fold, turn
+from digitseq import warping
+from digitseq.augmenting import Augment
+from digitseq.warping import FILL_MODES, affine, fold, turn
 
-assert hasattr(augmenting.turn, "py_func") == (sys.argv[1] == "show")
+assert hasattr(warping.turn, "py_func") == (sys.argv[1] == "show")
 
 def told(array):
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"

@@ -12,8 +12,9 @@ import pytest
 from scipy import ndimage
 from scipy.stats import chi2, ks_1samp, ks_2samp, uniform
 
-from digitseq.augmenting import FACTORS, FILL_MODES, Augment, keras_matrix, warp_exactly
+from digitseq.augmenting import FACTORS, Augment
 from digitseq.loading import load_sample
+from digitseq.warping import FILL_MODES, keras_matrix, warp_exactly
 
 tensorflow = pytest.importorskip("tensorflow", reason="tensorflow, with Keras, is not installed")
 keras = tensorflow.keras.preprocessing.image

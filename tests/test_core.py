@@ -24,7 +24,6 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from digitseq import composing, core
-from digitseq.augmenting import Scratch
 from digitseq.core import (
     Glyphs,
     SequenceBatch,
@@ -44,6 +43,7 @@ from digitseq.core import (
     unit_float,
     weight_thresholds,
 )
+from digitseq.warping import Scratch
 
 ROOT = Path(__file__).resolve().parents[1]
 MakeGlyphs = Callable[..., Glyphs]
@@ -940,7 +940,7 @@ def cells() -> Iterator[Callable[[str], str]]:
         return "".join(one.text for one in notebook.cells[-1].outputs if "text" in one)
 
     with client.setup_kernel():
-        run("import digitseq.composing as package, digitseq.augmenting as other")
+        run("import digitseq.composing as package, digitseq.warping as other")
         run(f"globals().update({OPEN.format('package')})")
         yield run
 

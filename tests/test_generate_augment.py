@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitseq.augmenting import FACTORS, FILL_MODES, Augment
+from digitseq.augmenting import FACTORS, Augment
 from digitseq.cli import main
 from digitseq.composing import compose_plainly, ink_boxes, resize_plainly
 from digitseq.core import Glyphs, SequenceBatch
@@ -19,6 +19,7 @@ from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
 from digitseq.saving import load, save, verify
 from digitseq.specifying import SequenceSpec
+from digitseq.warping import FILL_MODES
 
 GLYPHS = load_sample("train")
 STRONG = Augment(

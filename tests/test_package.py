@@ -23,9 +23,9 @@ from tools import export, readme, run_notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {path.stem for path in (ROOT / "digitseq").glob("*.py")} | {
-    "loading", "normalizing", "mapping", "spacing", "composing", "augmenting", "paging",
-    "preparing", "generating", "saving", "training", "inspecting", "exploring", "core", "api",
-    "cli",
+    "loading", "normalizing", "mapping", "spacing", "composing", "warping", "augmenting",
+    "paging", "preparing", "generating", "saving", "training", "inspecting", "exploring", "core",
+    "api", "cli",
 }  # fmt: skip
 
 
