@@ -8,7 +8,7 @@ __all__ = ['LUMA', 'SHAPES', 'ENOUGH', 'FAINTEST', 'LIGHT', 'BELL', 'WEAK', 'STR
            'without_slope', 'has_light_ink', 'paper_under', 'softened', 'ink_levels', 'stretched', 'spread', 'is_line',
            'straight_runs', 'wipeable', 'wiped', 'parts', 'usual_height', 'chosen_uprights', 'long_lines',
            'without_lines', 'edge_parts', 'dark_border', 'without_edges', 'without_specks', 'ink_frame', 'framed',
-           'clean_ink', 'nearer', 'written_ink', 'checked_wishes', 'prepare', 'prepare_all']
+           'clean_ink', 'nearer', 'Found', 'find_writing', 'checked_wishes', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import import_module
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -511,19 +511,28 @@ def nearer(
     grey: NDArray[np.float32],  # shape (H, W)
     ink: NDArray[np.float32],  # found in it, maybe in a reduced one
     factor: int,  # by which it was reduced
+    shares: int = 3,  # the margin is the height of the writing by this, and two pixels
 ) -> NDArray[np.float32]:  # the part of `grey` around the ink
-    """Cut out the part of a picture that is written on, with a margin of a third of its height."""
+    """Cut out the part of a picture that is written on, with a margin."""
     x0, y0, x1, y1 = ink_frame(ink)
-    margin = (y1 - y0) // 3 + 2
+    margin = (y1 - y0) // shares + 2
     x0, y0 = (max(0, start - margin) * factor for start in (x0, y0))
     return grey[y0 : (y1 + margin) * factor, x0 : (x1 + margin) * factor]
 
 # %% ../nbs/07_prepare.ipynb #6abbf5c8
-def written_ink(
+class Found(NamedTuple):
+    """Writing that was found on a page."""
+
+    grey: NDArray[np.float32]  # the part of the page that it is on, shape (H, W)
+    ink: NDArray[np.float32]  # 0 to 1, of that part, maybe reduced
+    factor: int  # by which it was reduced
+
+# %% ../nbs/07_prepare.ipynb #e37d4061
+def find_writing(
     grey: NDArray[np.float32],  # shape (H, W)
     light: bool | None = None,  # whether the ink is; None: found out
     enough: int = ENOUGH,  # rows that the writing need not exceed
-) -> NDArray[np.float32]:  # 0 to 1, of the part that is written on
+) -> Found:
     """Find the writing on a page and look at it from nearby.
 
     Raises ValueError if the page is blank.
@@ -535,7 +544,7 @@ def written_ink(
         ink = clean_ink(-flat if light else flat)
         part = nearer(grey, ink, factor)
         if part.shape[0] > 0.75 * grey.shape[0]:
-            return ink
+            return Found(grey, ink, factor)
         grey = part
 
 # %% ../nbs/07_prepare.ipynb #e0dbc18f
@@ -572,7 +581,8 @@ def prepare(
     size or `ink` is not as said; FileNotFoundError if there is no such file.
     """
     height, width, light = checked_wishes(height, width, ink)
-    return framed(written_ink(to_grey(image), light, max(ENOUGH, 4 * height)), height, width)
+    found = find_writing(to_grey(image), light, max(ENOUGH, 4 * height))
+    return framed(found.ink, height, width)
 
 # %% ../nbs/07_prepare.ipynb #3c6e1221
 def prepare_all(

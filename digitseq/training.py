@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'LEAST_WIDTH', 'Maker', 'GOLDEN', 'SHAKE', 'SHOWN', 'SHARE', 'make_network', 'decode', 'text_labels',
-           'text_losses', 'Lessons', 'source_lessons', 'shaken', 'picture_lessons', 'mixed_lessons', 'as_strip',
-           'as_strips', 'side_by_side', 'split_sources', 'check_sources', 'ahead', 'make_optimizer', 'batch_loss',
-           'Epoch', 'Best', 'teach', 'Recogniser', 'read_pictures', 'evaluate_recogniser', 'fit_recogniser',
-           'judged_sources', 'save_recogniser', 'checked_place', 'load_recogniser']
+           'text_losses', 'Lessons', 'source_lessons', 'shaken', 'picture_lessons', 'mixed_lessons', 'looks_at',
+           'side_by_side', 'as_strips', 'split_sources', 'check_sources', 'ahead', 'make_optimizer', 'batch_loss',
+           'Epoch', 'Best', 'teach', 'Recogniser', 'read_strips', 'surest', 'read_pictures', 'evaluate_recogniser',
+           'fit_recogniser', 'judged_sources', 'save_recogniser', 'checked_place', 'load_recogniser']
 
 # %% ../nbs/10_train.ipynb #d514967a
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +29,17 @@ from .core import as_bytes, as_integer, digits_text, import_extra
 from .feeding import Order, as_floats, epoch_order
 from .generating import BatchSource, DigitSequences
 from .mapping import parse_digits
-from .preparing import has_light_ink, prepare, to_grey, without_slope
+from digitseq.preparing import (
+    ENOUGH,
+    Found,
+    find_writing,
+    framed,
+    has_light_ink,
+    nearer,
+    prepare,
+    to_grey,
+    without_slope,
+)
 from .scoring import Evaluation, score
 
 # %% ../nbs/10_train.ipynb #26c3ce55
@@ -229,7 +239,8 @@ def picture_lessons(
             int(epoch_order(many, place, place + 1, turn, 0)[0])
             for turn, place in zip(rounds.tolist(), places.tolist(), strict=True)
         ]
-        images = side_by_side([strips[k] for k in chosen])
+        turns = zip(chosen, rounds.tolist(), strict=True)
+        images = side_by_side([strips[k][turn % len(strips[k])] for k, turn in turns])
         return shaken(images, int(numbers[0])), [told[k] for k in chosen]
 
     count = max(SHOWN, many) if samples is None else as_integer(samples, "samples", 1)
@@ -262,18 +273,26 @@ def _scaled(grey: NDArray[Any], height: int) -> NDArray[np.uint8]:
     width = max(1, round(image.width * height / image.height))
     return np.asarray(image.resize((width, height), Image.Resampling.BOX))
 
-# %% ../nbs/10_train.ipynb #a7ba4847
-def as_strip(
-    picture: Any,  # whatever `prepare` takes
-    height: int,  # of the strip
-) -> NDArray[np.uint8]:  # shape (height, w), light on dark
-    """Bring a picture of any size to a strip, by `prepare` or at least by its size."""
+# %% ../nbs/10_train.ipynb #0aedf1a5
+def _found(grey: NDArray[np.float32], height: int) -> Found | None:
     try:
-        return prepare(picture, height)
+        return find_writing(grey, None, max(ENOUGH, 4 * height))
     except ValueError as error:
         if "blank" not in str(error):
             raise
-    return _scaled(to_grey(picture), height)
+    return None
+
+# %% ../nbs/10_train.ipynb #a7ba4847
+def looks_at(
+    picture: Any,  # whatever `prepare` takes
+    height: int,  # of the strips
+) -> list[NDArray[np.uint8]]:  # each of shape (height, w), light on dark
+    """Bring a picture of any size to strips: cleaned, from nearby, as a whole."""
+    grey = to_grey(picture)
+    whole, found = _scaled(grey, height), _found(grey, height)
+    if found is None:
+        return [whole]
+    return [framed(found.ink, height), _scaled(nearer(*found, shares=8), height), whole]
 
 # %% ../nbs/10_train.ipynb #33e1cc26
 def _plain(picture: Any, height: int) -> NDArray[np.uint8] | None:
@@ -285,27 +304,32 @@ def _plain(picture: Any, height: int) -> NDArray[np.uint8] | None:
     grey = grey if grey.dtype == np.uint8 else np.rint(grey * 255)
     return np.clip(grey, 0, 255).astype(np.uint8)
 
+# %% ../nbs/10_train.ipynb #5de98ad3
+def side_by_side(
+    strips: Sequence[NDArray[np.uint8]],  # shape (H, w), of any widths
+    least: int = 1,  # that W must be
+) -> NDArray[np.uint8]:  # shape (N, H, W), filled up with black
+    """Put strips into one array."""
+    width = max(least, *(strip.shape[1] for strip in strips))
+    return np.stack([np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in strips])
+
+# %% ../nbs/10_train.ipynb #2582905d
+def _looks(picture: Any, height: int) -> list[NDArray[np.uint8]]:
+    plain = _plain(picture, height)
+    looks = looks_at(picture, height) if plain is None else [plain]
+    return [side_by_side([one], LEAST_WIDTH)[0] for one in looks]
+
 # %% ../nbs/10_train.ipynb #7b80c117
 def as_strips(
     pictures: Any,  # an array (N, H, W), or a list of pictures, arrays or paths
     height: int,  # of what the network reads
-) -> list[NDArray[np.uint8]]:  # shape (height, w), w at least LEAST_WIDTH
-    """Bring pictures to one height; those that have it already are taken as they are."""
-    strips = []
-    for picture in [pictures] if isinstance(pictures, (str, os.PathLike)) else pictures:
-        plain = _plain(picture, height)
-        strip = as_strip(picture, height) if plain is None else plain
-        lacking = LEAST_WIDTH - strip.shape[1]
-        strips.append(np.pad(strip, ((0, 0), (0, lacking))) if lacking > 0 else strip)
-    return strips
+) -> list[list[NDArray[np.uint8]]]:  # of each, shape (height, w), w at least LEAST_WIDTH
+    """Bring pictures to one height, by one look or by three.
 
-# %% ../nbs/10_train.ipynb #5de98ad3
-def side_by_side(
-    strips: Sequence[NDArray[np.uint8]],  # shape (H, w), of any widths
-) -> NDArray[np.uint8]:  # shape (N, H, W), filled up with black
-    """Put strips into one array."""
-    width = max(strip.shape[1] for strip in strips)
-    return np.stack([np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in strips])
+    Those that have it already are taken as they are.
+    """
+    alone = isinstance(pictures, (str, os.PathLike))
+    return [_looks(picture, height) for picture in ([pictures] if alone else pictures)]
 
 # %% ../nbs/10_train.ipynb #54c0d193
 SHARE = 0.1  # of the glyphs, for validation
@@ -506,6 +530,37 @@ def _rooms(strips: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[list[int], NDA
                 row[:, : strips[k].shape[1]] = strips[k]
             yield part, room
 
+# %% ../nbs/10_train.ipynb #8faa9ac8
+def read_strips(
+    reader: Recogniser,
+    strips: Sequence[NDArray[np.uint8]],  # shape (H, w), light on dark
+    judged: bool = True,  # tell what each text costs
+) -> tuple[list[str], NDArray[np.float64]]:  # texts, and minus the logarithm of their probability
+    """Read strips, each once."""
+    texts, costs = [""] * len(strips), np.zeros(len(strips))
+    for part, room in _rooms(strips):
+        logits = np.asarray(reader.model.predict_on_batch(as_floats(room)))
+        for k, text in zip(part, decode(logits), strict=True):
+            texts[k] = text
+        if judged:
+            costs[part] = text_losses(logits, [texts[k] for k in part])
+    return texts, costs
+
+# %% ../nbs/10_train.ipynb #577a9a7f
+def surest(
+    texts: Sequence[str],
+    costs: Iterable[float],  # of each
+) -> int:  # which one
+    """Choose among several readings of a picture."""
+    shares = [cost / (len(text) + 1) for text, cost in zip(texts, costs, strict=True)]
+    return min(range(len(texts)), key=lambda k: (not texts[k], shares[k]))
+
+# %% ../nbs/10_train.ipynb #e3f9059a
+def _all_surest(looks: Sequence[Sequence[Any]], texts: list[str], costs: Any) -> list[int]:
+    ends = np.cumsum([len(own) for own in looks], dtype=int).tolist()
+    spans = [slice(end - len(own), end) for own, end in zip(looks, ends, strict=True)]
+    return [span.start + surest(texts[span], costs[span]) for span in spans]
+
 # %% ../nbs/10_train.ipynb #c8f98ba2
 def read_pictures(
     reader: Recogniser,
@@ -513,15 +568,12 @@ def read_pictures(
     confidences: bool = False,  # give them too
 ) -> Any:  # N texts; with confidences also an array (N,), each in [0, 1]
     """Read pictures: light on dark if they have the reader's height, else in any way."""
-    strips = as_strips(images, reader.height)
-    texts, sure = [""] * len(strips), np.zeros(len(strips))
-    for part, room in _rooms(strips):
-        logits = np.asarray(reader.model.predict_on_batch(as_floats(room)))
-        for k, text in zip(part, decode(logits), strict=True):
-            texts[k] = text
-        if confidences:
-            sure[part] = np.exp(-text_losses(logits, [texts[k] for k in part]))
-    return (texts, np.clip(sure, 0, 1)) if confidences else texts
+    looks = as_strips(images, reader.height)
+    strips = [strip for own in looks for strip in own]
+    texts, costs = read_strips(reader, strips, confidences or len(strips) > len(looks))
+    best = _all_surest(looks, texts, costs)
+    chosen = [texts[k] for k in best]
+    return (chosen, np.clip(np.exp(-costs[best]), 0, 1)) if confidences else chosen
 
 # %% ../nbs/10_train.ipynb #ca958cf9
 def evaluate_recogniser(

@@ -15,13 +15,14 @@ from PIL import Image
 from digitseq.cli import main
 from digitseq.generating import DigitSequences
 from digitseq.loading import load_sample
-from digitseq.preparing import prepare
+from digitseq.preparing import ink_frame, prepare
 from digitseq.saving import load, save
 from digitseq.scoring import edit_distance, score
 from digitseq.specifying import SequenceSpec
 
 pytest.importorskip("tensorflow", reason="tensorflow is not installed")
 
+from digitseq import training
 from digitseq.training import (
     SHOWN,
     Lessons,
@@ -29,12 +30,15 @@ from digitseq.training import (
     as_strips,
     batch_loss,
     decode,
+    looks_at,
     make_network,
     mixed_lessons,
     picture_lessons,
+    read_pictures,
     shaken,
     source_lessons,
     split_sources,
+    surest,
     text_labels,
     text_losses,
 )
@@ -263,8 +267,58 @@ def test_pictures_of_any_size_are_prepared(taught: Recogniser, tmp_path: Path) -
     read = taught.predict(paths)
     assert np.mean([a == b for a, b in zip(read, ds[:].texts, strict=True)]) > 0.4
     strips = as_strips(paths, 32)
-    assert {strip.shape[0] for strip in strips} == {32}
-    assert as_strips(np.full((1, 40, 90), 128, np.uint8), 32)[0].shape[0] == 32
+    assert {strip.shape[0] for looks in strips for strip in looks} == {32}
+    assert [len(looks) for looks in strips] == [3] * 40
+    assert len(as_strips(ds[:2].images, 32)[0]) == 1  # as high as what is read
+    assert as_strips(np.full((1, 40, 90), 128, np.uint8), 32)[0][0].shape[0] == 32
+
+
+def test_the_second_look_is_from_nearby() -> None:
+    sample = DigitSequences(TEST, SPEC.replace(length=3, ink="black"))[0]
+    page = np.full((400, 900), 255, np.uint8)
+    page[250:282, 600:696] = sample.image
+    cleaned, near, whole = looks_at(page, 32)
+    assert np.array_equal(cleaned, prepare(page, 32))
+    assert whole.shape == (32, 72) and (whole > 128).sum() < 20  # specks of three digits
+    x0, y0, x1, y1 = ink_frame(near / np.float32(255))
+    assert 0.6 * 32 < y1 - y0 < 32 and near.shape[1] - (x1 - x0) < 32
+    tight = np.asarray(Image.fromarray(near[y0:y1, x0:x1]).resize((80, 40)), np.float64)
+    x0, y0, x1, y1 = ink_frame(1 - sample.image / np.float32(255))
+    there = 255 - np.asarray(Image.fromarray(sample.image[y0:y1, x0:x1]).resize((80, 40)), float)
+    assert np.corrcoef(tight.ravel(), there.ravel())[0, 1] > 0.9
+
+
+readings = st.lists(st.tuples(digits, st.floats(0, 1e6)), min_size=1, max_size=4)
+
+
+@given(readings)
+def test_the_surest_reading_is_the_cheapest_of_those_that_say_something(
+    read: list[tuple[str, float]],
+) -> None:
+    texts, costs = zip(*read, strict=True)
+    k = surest(texts, costs)
+    rivals = [one for one in read if one[0]] or read
+    assert read[k] in rivals
+    assert read[k][1] / (len(texts[k]) + 1) == min(cost / (len(t) + 1) for t, cost in rivals)
+
+
+def test_each_picture_gets_its_own_surest_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = ["12", "1", "", "3", "", "4", "444"]
+    costs = np.array([0.6, 0.9, 0.0, 0.1, 0.0, 0.5, 0.8])
+    monkeypatch.setattr(training, "as_strips", lambda images, height: [[0, 0, 0], [0], [0] * 3])
+    monkeypatch.setattr(training, "read_strips", lambda reader, strips, judged: (told, costs))
+    texts, sure = read_pictures(Recogniser(), [None] * 3, confidences=True)
+    assert texts == ["12", "3", "444"]  # 0.6 / 3 < 0.9 / 2; alone; 0.8 / 4 < 0.5 / 2
+    assert np.allclose(sure, np.exp([-0.6, -0.1, -0.8]))
+
+
+def test_pictures_are_learned_by_all_looks_in_turn() -> None:
+    page = np.full((96, 300), 255, np.uint8)
+    page[20:52, 40:136] = DigitSequences(TEST, SPEC.replace(length=3, ink="black"))[1].image
+    looks = as_strips([page], 32)[0]
+    lessons = picture_lessons([page], ["123"], 32, samples=6)
+    widths = [lessons.make(np.array([k]))[0].shape[2] for k in range(6)]
+    assert widths == 2 * [look.shape[1] for look in looks] and len(set(widths)) == 3
 
 
 @pytest.mark.parametrize("paper", [0.3, 0.7])
@@ -275,14 +329,14 @@ def test_a_picture_too_faint_to_prepare_is_light_on_dark(paper: float) -> None:
     picture = np.clip(paper + noise - 0.09 * ink, 0, 1)  # dark on grey
     with pytest.raises(ValueError, match="image is blank"):
         prepare(picture, 32)
-    (strip,) = as_strips([picture], 32)
+    ((strip,),) = as_strips([picture], 32)
     written = np.asarray(Image.fromarray(ink).resize(strip.shape[::-1]))
     assert strip[written].mean() > strip[~written].mean() + 10
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.3, 0.8, 1.0])
 def test_a_picture_of_nothing_is_black(grey: float) -> None:
-    assert as_strips([np.full((40, 90), grey, np.float32)], 32)[0].max() == 0
+    assert as_strips([np.full((40, 90), grey, np.float32)], 32)[0][0].max() == 0
 
 
 def test_fine_tuning_on_pictures(taught: Recogniser) -> None:
