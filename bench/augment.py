@@ -57,7 +57,7 @@ WAYS = {  # what it is called, how it is made, what it needs and where that come
     OPERATION: (OperationGraph, "tensorflow", "tensorflow"),
     COMPILED: (CompiledGraph, "tensorflow", "tensorflow"),
 }
-WANTED = {"Keras and np.hstack": 30, "cv2.warpAffine": 3}  # times as fast
+WANTED = {"Keras and np.hstack": 30, "cv2.warpAffine": 3, OPERATION: 7}  # times as fast
 HALF = 0.51  # of 255: what rounding may change, and a little for float32
 
 
