@@ -567,7 +567,10 @@ def read_pictures(
     images: Any,  # an array (N, H, W), or a list of pictures, arrays or paths of any size
     confidences: bool = False,  # give them too
 ) -> Any:  # N texts; with confidences also an array (N,), each in [0, 1]
-    """Read pictures: light on dark if they have the reader's height, else in any way."""
+    """Read pictures: light on dark if they have the reader's height, else in any way.
+
+    Those of another height are looked at three times, and the surest text counts.
+    """
     looks = as_strips(images, reader.height)
     strips = [strip for own in looks for strip in own]
     texts, costs = read_strips(reader, strips, confidences or len(strips) > len(looks))
