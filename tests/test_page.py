@@ -163,7 +163,7 @@ def clean(**writing: Any) -> Page:
 def test_masks_and_boxes_hold_the_ink_of_their_digit_and_no_other() -> None:
     strays = {"neighbours": 1, "aside": 1, "specks": (5, 9), "after": {"—": 1}, "before": {"#": 1}}
     plain = {"gap": (0.2, 0.6), "thickness": 0.1, "slant": (-15, 15), "slope": (-6, 6)}
-    shapes = {"flag": 1, "foot": 1, "crossed": 1, "turn": (-20, 20), "bend": (-0.1, 0.1)}
+    shapes = {"flag": 1, "foot": 1, "crossed": 1, "tail": 1, "turn": (-20, 20), "bend": (-0.1, 0.1)}
     ds = pages(clean(**plain, **shapes, **strays), width=260)
     batch = ds[:200]
     masks = batch.masks()
