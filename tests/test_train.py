@@ -35,6 +35,7 @@ from digitseq.training import (
     mixed_lessons,
     picture_lessons,
     read_pictures,
+    reading_costs,
     shaken,
     source_lessons,
     split_sources,
@@ -288,28 +289,81 @@ def test_the_second_look_is_from_nearby() -> None:
     assert np.corrcoef(tight.ravel(), there.ravel())[0, 1] > 0.9
 
 
-readings = st.lists(st.tuples(digits, st.floats(0, 1e6)), min_size=1, max_size=4)
+judgements = st.integers(1, 4).flatmap(
+    lambda many: st.tuples(
+        st.lists(digits, min_size=many, max_size=many),
+        st.lists(st.lists(st.floats(0, 1e4), min_size=many, max_size=many), min_size=1, max_size=3),
+    )
+)
 
 
-@given(readings)
+@given(judgements)
 def test_the_surest_reading_is_the_cheapest_of_those_that_say_something(
-    read: list[tuple[str, float]],
+    judged: tuple[list[str], list[list[float]]],
 ) -> None:
-    texts, costs = zip(*read, strict=True)
-    k = surest(texts, costs)
-    rivals = [one for one in read if one[0]] or read
-    assert read[k] in rivals
-    assert read[k][1] / (len(texts[k]) + 1) == min(cost / (len(t) + 1) for t, cost in rivals)
+    texts, rows = judged
+    k = surest(texts, np.array(rows))
+    capped = [[min(cost, 20.0) for cost in column] for column in zip(*rows, strict=True)]
+    shares = [sum(c) / len(c) / (len(t) + 1) for c, t in zip(capped, texts, strict=True)]
+    rivals = [share for share, text in zip(shares, texts, strict=True) if text] or shares
+    assert texts[k] or not any(texts)
+    assert shares[k] == pytest.approx(min(rivals))
 
 
-def test_each_picture_gets_its_own_surest_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = ["12", "1", "", "3", "", "4", "444"]
-    costs = np.array([0.6, 0.9, 0.0, 0.1, 0.0, 0.5, 0.8])
-    monkeypatch.setattr(training, "as_strips", lambda images, height: [[0, 0, 0], [0], [0] * 3])
-    monkeypatch.setattr(training, "read_strips", lambda reader, strips, judged: (told, costs))
-    texts, sure = read_pictures(Recogniser(), [None] * 3, confidences=True)
-    assert texts == ["12", "3", "444"]  # 0.6 / 3 < 0.9 / 2; alone; 0.8 / 4 < 0.5 / 2
-    assert np.allclose(sure, np.exp([-0.6, -0.1, -0.8]))
+def test_no_look_has_a_veto() -> None:
+    cut = [900.0, 0.2]  # by a look that lost the last digit, and has no room for it
+    assert surest(["4711", "471"], np.array([[0.1, 15.0], [0.1, 14.0], cut])) == 0
+
+
+def spelled(text: str, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Make logits that read as a text, without being quite sure of it."""
+    logits = rng.normal(0, 1, (width, 11)).astype(np.float32)
+    steps = np.zeros(width, int)
+    steps[: 2 * len(text) : 2] = [int(digit) + 1 for digit in text]
+    logits[np.arange(width), steps] += 6
+    return logits
+
+
+def test_readings_cost_what_they_cost_alone() -> None:
+    rng = np.random.default_rng(0)
+    seen = [spelled("".join(map(str, rng.integers(0, 10, 3))), w, rng) for w in (8, 12, 8, 20, 12)]
+    readings = [(k, text) for k in (3, 0, 4, 2, 1, 0) for text in ("", "7", "123", "1234")]
+    costs = reading_costs(seen, readings)
+    alone = [text_losses(seen[k][None], [text])[0] for k, text in readings]
+    assert np.allclose(costs, alone, rtol=1e-4, atol=1e-5)
+    assert len(reading_costs(seen, [])) == 0
+
+
+def test_each_picture_gets_the_reading_that_all_its_looks_find_likeliest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(1)
+    said = [["12", "1", "12"], ["3"], ["", "4", "444"], ["5", "5", "5"], ["", "", ""], ["6", "8"]]
+    seen = [spelled(text, 4 * (k + 3), rng) for own in said for k, text in enumerate(own)]
+    monkeypatch.setattr(training, "as_strips", lambda images, height: [[0] * len(s) for s in said])
+    flat = [text for own in said for text in own]
+    monkeypatch.setattr(training, "read_strips", lambda reader, strips: (flat, seen))
+    texts, sure = read_pictures(Recogniser(), said, confidences=True)
+    assert read_pictures(Recogniser(), said) == texts
+    start = 0
+    for own, text, share in zip(said, texts, sure.tolist(), strict=True):
+        looks = seen[start : start + len(own)]
+        costs = {
+            t: np.mean([min(20.0, text_losses(look[None], [t])[0]) for look in looks]) for t in own
+        }
+        rivals = [t for t in own if t] or own
+        assert text == min(rivals, key=lambda t: costs[t] / (len(t) + 1))
+        assert share == pytest.approx(np.exp(-costs[text]), rel=1e-3)
+        start += len(own)
+    assert texts[:2] == ["12", "3"] and texts[3:5] == ["5", ""]
+
+
+def test_looks_that_agree_are_not_asked_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "as_strips", lambda images, height: [[0, 0, 0], [0]])
+    told = ["17", "17", "17", ""], [np.zeros((3, 11), np.float32)] * 4
+    monkeypatch.setattr(training, "read_strips", lambda reader, strips: told)
+    monkeypatch.setattr(training, "reading_costs", None)  # fails if it is called
+    assert read_pictures(Recogniser(), [None] * 2) == ["17", ""]
 
 
 def test_pictures_are_learned_by_all_looks_in_turn() -> None:
