@@ -601,9 +601,7 @@ def read_pictures(
     costs = _judged(seen, looks, rivals)
     best = [surest(said, one) for said, one in zip(rivals, costs, strict=True)]
     chosen = [said[k] for said, k in zip(rivals, best, strict=True)]
-    sure = [
-        np.exp(-np.minimum(one[:, k], DISSENT).mean()) for one, k in zip(costs, best, strict=True)
-    ]
+    sure = [np.exp(-one[:, k].min()) for one, k in zip(costs, best, strict=True)]
     return (chosen, np.clip(np.array(sure), 0, 1)) if confidences else chosen
 
 # %% ../nbs/10_train.ipynb #ca958cf9
