@@ -6,7 +6,7 @@
 __all__ = ['CLASSES', 'LEAST_WIDTH', 'Maker', 'GOLDEN', 'SHAKE', 'SHOWN', 'SHARE', 'DISSENT', 'make_network', 'decode',
            'text_labels', 'text_losses', 'Lessons', 'source_lessons', 'shaken', 'picture_lessons', 'mixed_lessons',
            'looks_at', 'side_by_side', 'as_strips', 'split_sources', 'check_sources', 'ahead', 'make_optimizer',
-           'batch_loss', 'Epoch', 'Best', 'teach', 'Recogniser', 'read_strips', 'reading_costs', 'surest',
+           'batch_loss', 'Epoch', 'Best', 'teach', 'traced', 'Recogniser', 'read_strips', 'reading_costs', 'surest',
            'read_pictures', 'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser',
            'checked_place', 'load_recogniser']
 
@@ -476,6 +476,17 @@ def teach(
         model.set_weights(best.weights)
     return history
 
+# %% ../nbs/10_train.ipynb #553585dc
+def traced(
+    model: Any,  # a keras.Model
+    height: int,  # of the pictures
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:  # (B, height, W, 1) to (B, W / 4, 11)
+    """Compile a network for pictures of one height and of any width."""
+    tf = import_extra("tensorflow", "tf")
+    shape = tf.TensorSpec((None, height, None, 1), tf.float32)
+    run = tf.function(lambda pictures: model(pictures, training=False), input_signature=[shape])
+    return lambda pictures: np.asarray(run(pictures))
+
 # %% ../nbs/10_train.ipynb #dec95d1a
 class Recogniser:
     """A reader of digit strings.
@@ -494,6 +505,7 @@ class Recogniser:
         self.height, self.trained = height, model is not None
         import_extra("tensorflow", "tf")
         self.model = make_network(height, as_integer(seed, "seed", 0)) if model is None else model
+        self.run = traced(self.model, height)
 
     def fit(self, data: Any, texts: Sequence[str] | None = None, **wishes: Any) -> list[Epoch]:
         """Learn; as fit_recogniser does."""
@@ -539,7 +551,7 @@ def read_strips(
     """Read strips, each once."""
     texts, seen = [""] * len(strips), [np.empty((0, CLASSES), np.float32)] * len(strips)
     for part, room in _rooms(strips):
-        logits = np.asarray(reader.model.predict_on_batch(as_floats(room)))
+        logits = reader.run(as_floats(room))
         for k, text, one in zip(part, decode(logits), logits, strict=True):
             texts[k], seen[k] = text, one
     return texts, seen

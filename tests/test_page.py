@@ -200,7 +200,7 @@ def all_fields() -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("name", "about"), all_fields(), ids=lambda value: str(value)[:12])
 def test_each_property_can_be_moved_alone(name: str, about: Any) -> None:
-    ones = pages("cheque", length=5, width=200, texts=("17717", "71117"))
+    ones = pages("cheque", length=5, width=200, texts=("17917", "91197"))
     before = ones[:60]
     value: Any = {SPREAD: 0.5, CHANCE: 1.0, SIGN: float(ord("=")), WORD: 7.0}[about["kind"]]
     value = {"paper": 140.0, "specks": 9.0, "quality": 20.0, "blur": 0.1}.get(name, value)
@@ -227,6 +227,17 @@ def test_each_property_can_be_moved_alone(name: str, about: Any) -> None:
         assert np.array_equal(moved.masks(), before.masks())
 
 
+@pytest.mark.parametrize(("name", "digit"), [("flag", 1), ("foot", 1), ("crossed", 7), ("tail", 9)])
+def test_a_stroke_is_added_to_its_own_digit_alone(name: str, digit: int) -> None:
+    ds = pages(clean(thickness=0.1), length=None, width=64, texts=tuple("0123456789"))
+    before, after = (ds.batch(range(200), override={f"page.{name}": v}) for v in (0.0, 1.0))
+    same = (before.images == after.images).all(axis=(1, 2))
+    assert np.array_equal(same, before.digits[:, 0] != digit)
+    x0, y0, x1, y1 = np.moveaxis(np.stack([before.boxes, after.boxes])[:, ~same, 0], 2, 0)
+    before_is, after_is = ((x1 - x0) / (y1 - y0)).mean(axis=1)
+    assert after_is >= before_is  # broader for its height, or as broad
+
+
 @pytest.mark.parametrize("name", ("gap", "size", "slope", "wander", "slant", "blur", "contrast"))
 def test_values_follow_their_quantiles(name: str) -> None:
     page = Page.preset("cheque")
@@ -238,7 +249,7 @@ def test_values_follow_their_quantiles(name: str) -> None:
     assert found.pvalue > FALSE_ALARM
 
 
-@pytest.mark.parametrize("name", ("rule", "frame", "jpeg", "neighbours", "flag", "crossed"))
+@pytest.mark.parametrize("name", ("rule", "frame", "jpeg", "neighbours", "flag", "tail"))
 def test_chances_strike_as_often_as_they_say(name: str) -> None:
     page = Page.preset("cheque")
     group = next(g for g in GROUPS if name in GROUPS[g].__dataclass_fields__)
