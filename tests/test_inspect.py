@@ -20,6 +20,7 @@ from digitseq.inspecting import (
     align,
     all_groups,
     behaviour_report,
+    dealt,
     ink_gaps,
     read_all,
     sweep,
@@ -91,6 +92,26 @@ def loses_the_last(sample: Sample, k: int) -> str:
     return "" if k == sample.length - 1 else sample.text[k]
 
 
+def sees_twins_as_one(sample: Sample, k: int) -> str:
+    return "" if k and sample.text[k] == sample.text[k - 1] else sample.text[k]
+
+
+def adds_a_one_after_sevens(sample: Sample, k: int) -> str:
+    return sample.text[k] + "1" * (sample.text[k] == "7")
+
+
+def other(digit: str) -> str:
+    return str((int(digit) + 3) % 10)
+
+
+def fails_on_long_strings(sample: Sample, k: int) -> str:
+    return other(sample.text[k]) if sample.length == 6 else sample.text[k]
+
+
+def fails_on_short_strings(sample: Sample, k: int) -> str:
+    return other(sample.text[k]) if sample.length == 2 else sample.text[k]
+
+
 def misreads_large(sample: Sample, k: int) -> str:
     return "8" if sample.factors["augment.zx"][k] < 0.95 else sample.text[k]
 
@@ -102,6 +123,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "fifteen degrees": (fails_beyond_fifteen_degrees, {"size of augment.theta"}),
     "the last": (loses_the_last, {"place from the right 1"}),
     "large": (misreads_large, {"augment.zx below"}),
+    "twins": (sees_twins_as_one, {"pair "}),
+    "ones after sevens": (adds_a_one_after_sevens, {"digit 7"}),
+    "long strings": (fails_on_long_strings, {"length 6"}),
+    "short strings": (fails_on_short_strings, {"length 2"}),
 }
 
 
@@ -109,6 +134,42 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
 def pages() -> DigitSequences:
     """Make a data set on cheques."""
     return DigitSequences(load_sample(), SequenceSpec(2500, (2, 6), 160, 32, page="cheque", seed=6))
+
+
+def reads_dashes(sample: Sample, k: int) -> str:
+    dashed = sample.factors["page.after"] == ord("-") and k == sample.length - 1
+    return sample.text[k] + "1" * int(dashed)
+
+
+def misreads_drawn(name: str, digit: str, as_digit: str) -> Fault:
+    """Misread digits that a stroke was added to."""
+
+    def fault(sample: Sample, k: int) -> str:
+        added = sample.text[k] == digit and sample.factors[f"page.{name}"][k] > 0
+        return as_digit if added else sample.text[k]
+
+    return fault
+
+
+def fails_in_frames(sample: Sample, k: int) -> str:
+    return other(sample.text[k]) if sample.factors["page.frame"] > 0 else sample.text[k]
+
+
+SIGN_FAULTS: dict[str, tuple[Fault, str]] = {
+    "dashes read as ones": (reads_dashes, "page.after -"),
+    "flagged ones read as sevens": (misreads_drawn("flag", "1", "7"), "page.flag some"),
+    "crossed sevens read as fours": (misreads_drawn("crossed", "7", "4"), "page.crossed some"),
+    "tailed nines read as fives": (misreads_drawn("tail", "9", "5"), "page.tail some"),
+    "frames": (fails_in_frames, "page.frame some"),
+}
+
+
+@pytest.mark.parametrize("name", SIGN_FAULTS)
+def test_a_fault_with_signs_and_strokes_comes_first(pages: DigitSequences, name: str) -> None:
+    fault, expected = SIGN_FAULTS[name]
+    first = behaviour_report(reader(pages, fault), pages, count=2500).findings[0]
+    assert f"{first.what} {first.which}" == expected
+    assert first.interval[0] > first.others[1]
 
 
 def wrong_if(name: str, beyond: float) -> Fault:
@@ -218,6 +279,35 @@ def test_a_perfect_reader_has_a_short_report(ds: DigitSequences) -> None:
     assert "<img" not in report._repr_html_()
 
 
+# Deals
+
+
+@given(st.integers(0, 1000))
+def test_a_deal_keeps_the_strings_that_are_lost_and_the_share_of_mistakes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 7, 300).astype(np.int32)
+    used = np.arange(6) < lengths[:, None]
+    wrong = used & (rng.random((300, 6)) < 0.1)
+    wrong[:15] = used[:15]  # lost as a whole
+    out = dealt(wrong, lengths, rng)
+    assert out.shape == wrong.shape and not out[~used].any()
+    lost = [((each.sum(axis=1) == lengths) & (lengths > 1)).sum() for each in (wrong, out)]
+    assert abs(int(lost[1]) - int(lost[0])) <= 8  # two wrong of two may meet by chance
+    assert abs(int(out.sum()) - int(wrong.sum())) <= 40
+
+
+def test_a_deal_has_nothing_to_do_with_length() -> None:
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(2, 7, 3000).astype(np.int32)
+    used = np.arange(6) < lengths[:, None]
+    wrong = used & (rng.random((3000, 6)) < np.where(lengths == 6, 0.3, 0.02)[:, None])
+    deals = [dealt(wrong, lengths, rng) for _ in range(40)]
+    rates = [
+        deal[lengths == 6].mean() - deal[lengths < 6][used[lengths < 6]].mean() for deal in deals
+    ]
+    assert abs(np.mean(rates)) < 5 * np.std(rates) / np.sqrt(40)
+
+
 # What was read in a digit's place
 
 
@@ -230,10 +320,11 @@ def test_the_fewest_mistakes_explain_what_was_read(text: str, read: str) -> None
         change = distance(i - 1, j - 1) + (text[i - 1] != read[j - 1])
         return min(change, distance(i - 1, j) + 1, distance(i, j - 1) + 1)
 
-    found = align(text, read)
+    found, extra = align(text, read)
     added = len(read) - sum(map(bool, found))
     wrong = sum(own != other for own, other in zip(text, found, strict=True))
-    assert len(found) == len(text) and added >= 0
+    assert len(found) == len(extra) == len(text) and min(extra, default=0) >= 0
+    assert sum(extra) == (added if text else 0)
     assert wrong + added == distance(len(text), len(read))
     rest = iter(read)
     assert all(other in rest for other in found if other)  # in their order
@@ -241,8 +332,17 @@ def test_the_fewest_mistakes_explain_what_was_read(text: str, read: str) -> None
 
 @given(text=digits)
 def test_what_is_right_is_right(text: str) -> None:
-    assert align(text, text) == list(text)
-    assert align(text, "") == [""] * len(text)
+    none = [0] * len(text)
+    assert align(text, text) == (list(text), none)
+    assert align(text, "") == ([""] * len(text), none)
+
+
+@given(st.text("012", min_size=1, max_size=6), st.data())
+def test_what_was_added_is_charged_to_the_digit_before_it(text: str, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(text)))
+    found, added = align(text, text[:place] + "9" + text[place:])
+    assert found == list(text)
+    assert [k for k, many in enumerate(added) if many] == [max(0, place - 1)]
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -270,6 +370,9 @@ def test_groups_are_what_their_names_say(ds: DigitSequences) -> None:
                 assert sample.text[k] == which and k == sample.length - 1
             elif what == "place from the right":
                 assert sample.length - k == int(which)
+            elif (what, which) == ("pair", "of twins"):
+                beside = sample.text[max(0, k - 1) : k] + sample.text[k + 1 : k + 2]
+                assert sample.text[k] in beside
             elif what == "pair":
                 assert which in (sample.text[k : k + 2], sample.text[max(0, k - 1) : k + 1])
             elif (what, which) == ("ink gap", "touching"):
