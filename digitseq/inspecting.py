@@ -184,7 +184,8 @@ def bounded_groups(
     if there.min() == 0 and (there == 0).mean() >= 0.1:
         groups[name, "none"], groups[name, "some"] = known & (values == 0), known & (values > 0)
         there = there[there > 0]
-    for bound in np.unique(np.quantile(there, np.linspace(0.1, 0.9, 9))).tolist():
+    bounds = np.unique(np.quantile(there, np.linspace(0.1, 0.9, 9)))
+    for bound in bounds[bounds > there.min()].tolist():
         groups[name, f"below {bound:.3g}"] = known & (values < bound)
         groups[name, f"{bound:.3g} or more"] = known & (values >= bound)
     return groups

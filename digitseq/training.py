@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -477,6 +478,7 @@ def teach(
     return history
 
 # %% ../nbs/10_train.ipynb #553585dc
+@lru_cache(maxsize=4)
 def traced(
     model: Any,  # a keras.Model
     height: int,  # of the pictures
@@ -505,7 +507,6 @@ class Recogniser:
         self.height, self.trained = height, model is not None
         import_extra("tensorflow", "tf")
         self.model = make_network(height, as_integer(seed, "seed", 0)) if model is None else model
-        self.run = traced(self.model, height)
 
     def fit(self, data: Any, texts: Sequence[str] | None = None, **wishes: Any) -> list[Epoch]:
         """Learn; as fit_recogniser does."""
@@ -549,9 +550,10 @@ def read_strips(
     strips: Sequence[NDArray[np.uint8]],  # shape (H, w), light on dark
 ) -> tuple[list[str], list[NDArray[np.float32]]]:  # texts, and the logits of each, shape (T, 11)
     """Read strips, each once."""
+    run = traced(reader.model, reader.height)
     texts, seen = [""] * len(strips), [np.empty((0, CLASSES), np.float32)] * len(strips)
     for part, room in _rooms(strips):
-        logits = reader.run(as_floats(room))
+        logits = run(as_floats(room))
         for k, text, one in zip(part, decode(logits), logits, strict=True):
             texts[k], seen[k] = text, one
     return texts, seen

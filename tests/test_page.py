@@ -249,7 +249,7 @@ def test_values_follow_their_quantiles(name: str) -> None:
     assert found.pvalue > FALSE_ALARM
 
 
-@pytest.mark.parametrize("name", ("rule", "frame", "jpeg", "neighbours", "flag", "tail"))
+@pytest.mark.parametrize("name", ("rule", "frame", "jpeg", "neighbours", "flag", "crossed", "tail"))
 def test_chances_strike_as_often_as_they_say(name: str) -> None:
     page = Page.preset("cheque")
     group = next(g for g in GROUPS if name in GROUPS[g].__dataclass_fields__)

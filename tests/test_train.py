@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from digitseq.training import (
     mixed_lessons,
     picture_lessons,
     read_pictures,
+    read_strips,
     reading_costs,
     shaken,
     source_lessons,
@@ -354,6 +356,17 @@ def test_each_picture_gets_the_reading_that_all_its_looks_find_likeliest(
         assert share == pytest.approx(np.exp(-min(costs[text])), rel=1e-3)
         start += len(own)
     assert texts[:2] == ["12", "3"] and texts[3:5] == ["5", ""]
+
+
+def test_a_copy_reads_with_its_own_weights() -> None:
+    reader, strip = Recogniser(seed=1), [np.full((32, 48), 90, np.uint8)]
+    before = read_strips(reader, strip)[1][0]
+    other = deepcopy(reader)
+    other.model.set_weights([0 * weight for weight in other.model.get_weights()])
+    assert (read_strips(other, strip)[1][0] == 0).all() and before.any()
+    assert np.array_equal(read_strips(reader, strip)[1][0], before)
+    other.model = reader.model
+    assert np.array_equal(read_strips(other, strip)[1][0], before)
 
 
 def test_looks_that_agree_are_not_asked_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
