@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Reader', 'Groups', 'SEEDS', 'SIGNED', 'STROKES', 'change_costs', 'align', 'Reading', 'read_all', 'written_groups',
-           'place_groups', 'pair_groups', 'bounded_groups', 'sign_groups', 'ink_gaps', 'drawn_groups', 'all_groups',
-           'excess', 'dealt', 'chance_limit', 'Finding', 'compare', 'BehaviourReport', 'behaviour_report', 'Sweep',
-           'sweep']
+           'place_groups', 'pair_groups', 'bounded_groups', 'sign_groups', 'ink_gaps', 'seen_groups', 'drawn_groups',
+           'all_groups', 'excess', 'dealt', 'chance_limit', 'Finding', 'compare', 'BehaviourReport', 'behaviour_report',
+           'Sweep', 'sweep']
 
 # %% ../nbs/11_inspect.ipynb #63b4bb33
 import json
@@ -184,10 +184,12 @@ def bounded_groups(
     if there.min() == 0 and (there == 0).mean() >= 0.1:
         groups[name, "none"], groups[name, "some"] = known & (values == 0), known & (values > 0)
         there = there[there > 0]
-    bounds = np.unique(np.quantile(there, np.linspace(0.1, 0.9, 9)))
-    for bound in bounds[bounds > there.min()].tolist():
-        groups[name, f"below {bound:.3g}"] = known & (values < bound)
-        groups[name, f"{bound:.3g} or more"] = known & (values >= bound)
+    low, *tenths, high = np.quantile(there, [0.05, *np.linspace(0.1, 0.9, 9), 0.95]).tolist()
+    for bound in sorted({low, *tenths, high} - {there.min()}):
+        if bound in (low, *tenths):
+            groups[name, f"below {bound:.3g}"] = known & (values < bound)
+        if bound in (*tenths, high):
+            groups[name, f"{bound:.3g} or more"] = known & (values >= bound)
     return groups
 
 # %% ../nbs/11_inspect.ipynb #292e1a44
@@ -216,14 +218,28 @@ def ink_gaps(
     edge = np.full((len(batch), 1), far)
     return np.minimum(np.hstack([edge, apart]), np.hstack([apart, edge]))
 
-# %% ../nbs/11_inspect.ipynb #097aa41f
-def drawn_groups(batch: SequenceBatch) -> Groups:
-    """Group digits by their gaps and by every factor that was drawn."""
+# %% ../nbs/11_inspect.ipynb #8d828eb5
+def seen_groups(batch: SequenceBatch) -> Groups:
+    """Group digits by what shows: their gaps, their height, and how near the edges they are."""
     _, _, used = _places(batch)
-    gaps = ink_gaps(batch)
+    gaps, boxes = ink_gaps(batch), batch.boxes.astype(np.int64)
     near = used & (gaps < 1 << 40)
     groups = bounded_groups("ink gap", gaps, near)
     groups["ink gap", "touching"] = near & (gaps <= 0)
+    shown = {
+        "ink height": boxes[:, :, 3] - boxes[:, :, 1],
+        "from the left edge": boxes[:, :, 0],
+        "from the right edge": batch.images.shape[2] - boxes[:, :, 2],
+    }
+    for name, values in shown.items():
+        groups |= bounded_groups(name, values, used)
+    return groups
+
+# %% ../nbs/11_inspect.ipynb #097aa41f
+def drawn_groups(batch: SequenceBatch) -> Groups:
+    """Group digits by every factor that was drawn."""
+    _, _, used = _places(batch)
+    groups: Groups = {}
     for name in (name for name in batch.factors if name not in SEEDS):
         values = np.asarray(batch.factors[name], np.float64)
         values = np.broadcast_to(values if values.ndim == 2 else values[:, None], used.shape)
@@ -241,8 +257,8 @@ def all_groups(
     """Group digits in all ways that leave enough on both sides."""
     _, _, used = _places(batch)
     most = 0.8 * used.sum()
-    groups = written_groups(batch) | place_groups(batch) | pair_groups(batch) | drawn_groups(batch)
-    kept = {name: mask & used for name, mask in groups.items()}
+    ways = (written_groups, place_groups, pair_groups, seen_groups, drawn_groups)
+    kept = {name: mask & used for way in ways for name, mask in way(batch).items()}
     return {name: mask for name, mask in kept.items() if least <= mask.sum() <= most}
 
 # %% ../nbs/11_inspect.ipynb #ff030644

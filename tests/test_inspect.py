@@ -172,6 +172,34 @@ def test_a_fault_with_signs_and_strokes_comes_first(pages: DigitSequences, name:
     assert first.interval[0] > first.others[1]
 
 
+def fails_at_the_right_edge(sample: Sample, k: int) -> str:
+    return other(sample.text[k]) if sample.boxes[k, 2] > 140 else sample.text[k]
+
+
+def fails_at_the_left_edge(sample: Sample, k: int) -> str:
+    return "" if sample.boxes[k, 0] < 22 else sample.text[k]
+
+
+def misreads_low_digits(sample: Sample, k: int) -> str:
+    low = sample.boxes[k, 3] - sample.boxes[k, 1] < 15
+    return other(sample.text[k]) if low else sample.text[k]
+
+
+SEEN_FAULTS: dict[str, tuple[Fault, str, str]] = {
+    "right edge": (fails_at_the_right_edge, "from the right edge", "below"),
+    "left edge": (fails_at_the_left_edge, "from the left edge", "below"),
+    "low digits": (misreads_low_digits, "ink height", "below"),
+}
+
+
+@pytest.mark.parametrize("name", SEEN_FAULTS)
+def test_a_fault_that_shows_comes_first(pages: DigitSequences, name: str) -> None:
+    fault, what, which = SEEN_FAULTS[name]
+    first = behaviour_report(reader(pages, fault), pages, count=2500).findings[0]
+    assert (first.what, first.which.split()[0]) == (what, which)
+    assert first.interval[0] > first.others[1]
+
+
 def wrong_if(name: str, beyond: float) -> Fault:
     """Misread digits whose property is beyond a value; below minus it, if that is negative."""
 
@@ -355,9 +383,17 @@ def test_wilsons_interval_is_that_of_scipy(counts: tuple[int, int]) -> None:
 # Groups
 
 
+SHOWN: dict[str, Callable[[Sample, int], int]] = {
+    "ink height": lambda sample, k: sample.boxes[k, 3] - sample.boxes[k, 1],
+    "from the left edge": lambda sample, k: sample.boxes[k, 0],
+    "from the right edge": lambda sample, k: sample.image.shape[1] - sample.boxes[k, 2],
+}
+
+
 def test_groups_are_what_their_names_say(ds: DigitSequences) -> None:
     batch = ds[:400]
     groups, gaps = all_groups(batch), ink_gaps(batch)
+    assert set(SHOWN) <= {what for what, _ in groups}
     for (what, which), mask in groups.items():
         assert mask.shape == batch.digits.shape and mask.dtype == bool
         assert 15 <= mask.sum() <= 0.8 * (batch.digits >= 0).sum()
@@ -377,6 +413,9 @@ def test_groups_are_what_their_names_say(ds: DigitSequences) -> None:
                 assert which in (sample.text[k : k + 2], sample.text[max(0, k - 1) : k + 1])
             elif (what, which) == ("ink gap", "touching"):
                 assert touches(sample, k) and gaps[i, k] <= 0
+            elif what in SHOWN:
+                bound = float(which.replace("below", "").replace("or more", ""))
+                assert (SHOWN[what](sample, k) < bound) == which.startswith("below")
 
 
 def test_one_digit_has_no_neighbours() -> None:
