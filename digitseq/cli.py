@@ -462,7 +462,7 @@ def train_command(
     width: Annotated[int, typer.Option(help="pixels")] = 160,
     epochs: Annotated[int, typer.Option(min=1, help="rounds, each of new samples")] = 16,
     samples: Annotated[int, typer.Option(min=1, help="in each round")] = 16_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="samples learned together")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="samples learned together")] = 16,
     source: Annotated[str, typer.Option(help="sample or mnist")] = "sample",
     root: Root = None,
     writer: Annotated[str | None, typer.Option(help="same: one hand per sequence")] = None,

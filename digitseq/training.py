@@ -653,7 +653,7 @@ def fit_recogniser(
     texts: Sequence[str] | None = None,
     epochs: int = 10,
     samples: int | None = None,  # in an epoch; None: all; of pictures 1,600 at least
-    batch_size: int = 32,
+    batch_size: int = 16,
     validation: Any = None,  # a data set; how many samples; (pictures, texts); None: 1,000 samples
     leaky: bool = False,  # let validation share glyphs with training
     patience: int = 5,  # epochs without a better one, after which it ends
