@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['CLASSES', 'LEAST_WIDTH', 'Maker', 'GOLDEN', 'SHAKE', 'SHOWN', 'SHARE', 'DISSENT', 'make_network', 'decode',
            'text_labels', 'text_losses', 'Lessons', 'source_lessons', 'shaken', 'picture_lessons', 'mixed_lessons',
-           'looks_at', 'side_by_side', 'as_strips', 'split_sources', 'check_sources', 'ahead', 'make_optimizer',
-           'batch_loss', 'Epoch', 'Best', 'teach', 'traced', 'Recogniser', 'read_strips', 'reading_costs', 'surest',
-           'read_pictures', 'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser',
-           'checked_place', 'load_recogniser']
+           'several_lessons', 'looks_at', 'side_by_side', 'as_strips', 'split_sources', 'check_sources', 'ahead',
+           'make_optimizer', 'batch_loss', 'Epoch', 'Best', 'teach', 'traced', 'Recogniser', 'read_strips',
+           'reading_costs', 'surest', 'read_pictures', 'as_sources', 'evaluate_recogniser', 'fit_recogniser',
+           'judged_sources', 'save_recogniser', 'checked_place', 'load_recogniser']
 
 # %% ../nbs/10_train.ipynb #d514967a
 import math
@@ -250,23 +250,47 @@ def picture_lessons(
 
 # %% ../nbs/10_train.ipynb #d83fc96f
 def mixed_lessons(
-    pictures: Lessons,
-    others: Lessons,  # of a data set
+    parts: Sequence[Lessons],
+    count: int,  # samples in an epoch
 ) -> Lessons:
-    """Take samples in turn from pictures and from a data set."""
+    """Take samples from several lessons in turn."""
 
     def make(numbers: NDArray[np.int64]) -> tuple[Any, list[str]]:
-        turns, odd = numbers // 2, numbers % 2 == 1
-        new = turns[odd] if others.fresh else turns[odd] % others.count
-        parts = [
-            lessons.make(part)
-            for lessons, part in ((pictures, turns[~odd]), (others, new))
-            if len(part)
-        ]
-        images = [strip for images, _ in parts for strip in as_bytes(images)]
-        return side_by_side(images), [text for _, texts in parts for text in texts]
+        turns, whose = np.divmod(numbers, len(parts))
+        images, texts = list[NDArray[np.uint8]](), list[str]()
+        for k, lessons in enumerate(parts):
+            own = turns[whose == k]
+            if len(own):
+                made, told = lessons.make(own if lessons.fresh else own % lessons.count)
+                images += list(as_bytes(made))
+                texts += told
+        return side_by_side(images), texts
 
-    return Lessons(make, pictures.count, True)
+    return Lessons(make, count, True)
+
+# %% ../nbs/10_train.ipynb #d1aaf2ab
+def _from(lessons: Lessons, first: int) -> Lessons:
+    if not lessons.fresh:
+        return lessons
+    return Lessons(lambda numbers: lessons.make(numbers + first), lessons.count, True)
+
+
+def several_lessons(
+    sources: Sequence[BatchSource],  # data sets
+    epochs: int,
+    samples: int | None,  # in an epoch; None: as many as they have together
+    prepared: float = 0.0,  # share of the images that go through `prepare`
+) -> Lessons:
+    """Learn from data sets in turn.
+
+    Raises ValueError if a number is out of range.
+    """
+    if len(sources) == 1:
+        return source_lessons(sources[0], epochs, samples, prepared)
+    count = sum(map(len, sources)) if samples is None else as_integer(samples, "samples", 1)
+    share, rounds = math.ceil(count / len(sources)), epochs * len(sources)
+    parts = [source_lessons(one, rounds, share, prepared) for one in sources]
+    return mixed_lessons([_from(one, k * share * epochs) for k, one in enumerate(parts)], count)
 
 # %% ../nbs/10_train.ipynb #a18e253a
 def _scaled(grey: NDArray[Any], height: int) -> NDArray[np.uint8]:
@@ -618,12 +642,22 @@ def read_pictures(
     sure = [np.exp(-one[:, k].min()) for one, k in zip(costs, best, strict=True)]
     return (chosen, np.clip(np.array(sure), 0, 1)) if confidences else chosen
 
+# %% ../nbs/10_train.ipynb #061f9e3f
+def as_sources(
+    data: Any,  # a data set, or several
+) -> list[Any]:
+    """List data sets; raises ValueError if anything else is among them."""
+    sources = list(data) if isinstance(data, (list, tuple)) else [data]
+    if not sources or not all(hasattr(source, "batch") for source in sources):
+        raise ValueError("data must be data sets, or pictures with their texts")
+    return sources
+
 # %% ../nbs/10_train.ipynb #ca958cf9
 def evaluate_recogniser(
     reader: Recogniser,
-    data: Any,  # a data set; or pictures, with their texts
+    data: Any,  # a data set, or several; or pictures, with their texts
     texts: Sequence[str] | None = None,
-    count: int = 2000,  # samples of a data set, at most
+    count: int = 2000,  # samples of data sets, at most
 ) -> Evaluation:
     """Read what is known, and score it.
 
@@ -631,11 +665,13 @@ def evaluate_recogniser(
     """
     if texts is not None:
         return score(list(texts), read_pictures(reader, data))
-    total, written, read = min(as_integer(count, "count", 1), len(data)), [], []
-    for start in range(0, total, 256):
-        batch = data.batch(np.arange(start, min(start + 256, total)))
-        written += batch.texts
-        read += read_pictures(reader, batch.images)
+    written, read, sources = list[str](), list[str](), as_sources(data)
+    for source in sources:
+        total = min(math.ceil(as_integer(count, "count", 1) / len(sources)), len(source))
+        for start in range(0, total, 256):
+            batch = source.batch(np.arange(start, min(start + 256, total)))
+            written += batch.texts
+            read += read_pictures(reader, batch.images)
     return score(written, read)
 
 # %% ../nbs/10_train.ipynb #0f6551f3
@@ -649,7 +685,7 @@ def _rate(reader: Recogniser, wanted: float | None) -> float:
 # %% ../nbs/10_train.ipynb #913e3455
 def fit_recogniser(
     reader: Recogniser,
-    data: Any,  # a data set; or pictures of any size, with their texts
+    data: Any,  # a data set, or several; or pictures of any size, with their texts
     texts: Sequence[str] | None = None,
     epochs: int = 10,
     samples: int | None = None,  # in an epoch; None: all; of pictures 1,600 at least
@@ -676,26 +712,33 @@ def fit_recogniser(
     reader.trained = True
     return history
 
+# %% ../nbs/10_train.ipynb #be34cfb7
+def _judged_by_own(source: Any, count: int, leaky: bool) -> tuple[Any, Any]:
+    if not isinstance(source, DigitSequences):
+        raise ValueError("a saved data set can't be split by glyphs: pass validation=, saved apart")
+    if leaky:
+        return source, source.replace(num_samples=count, seed=source.spec.seed ^ 1)
+    return split_sources(source, count)
+
 # %% ../nbs/10_train.ipynb #2e174a06
 def judged_sources(
-    data: Any,  # a data set
+    sources: Sequence[Any],  # data sets
     validation: Any,  # another one, or how many samples, or None
     leaky: bool,
-) -> tuple[Any, Any]:  # what is learned from, and what is judged by
+) -> tuple[list[Any], list[Any]]:  # what is learned from, and what is judged by
     """Settle what is learned from, and what is judged by.
 
     Raises ValueError if glyphs are shared, or if they can't be told apart.
     """
-    if hasattr(validation, "batch"):
-        if not leaky:
-            check_sources(data, validation)
-        return data, validation
-    if not isinstance(data, DigitSequences):
-        raise ValueError("a saved data set can't be split by glyphs: pass validation=, saved apart")
-    count = 1000 if validation is None else as_integer(validation, "validation", 1)
-    if leaky:
-        return data, data.replace(num_samples=count, seed=data.spec.seed ^ 1)
-    return split_sources(data, count)
+    taught, judges = list(sources), [validation]
+    if not hasattr(validation, "batch"):
+        count = 1000 if validation is None else as_integer(validation, "validation", 1)
+        pairs = [_judged_by_own(one, math.ceil(count / len(sources)), leaky) for one in sources]
+        taught, judges = [one for one, _ in pairs], [one for _, one in pairs]
+    for one in [] if leaky else taught:
+        for judge in judges:
+            check_sources(one, judge)
+    return taught, judges
 
 # %% ../nbs/10_train.ipynb #73c0b7f5
 def _check_height(reader: Recogniser, source: Any) -> None:
@@ -726,13 +769,13 @@ def _plan(
             return lessons, judge
         _check_height(reader, beside)
         others = source_lessons(beside, epochs, lessons.count, prepared)
-        return mixed_lessons(lessons, others), judge
+        return mixed_lessons([lessons, others], lessons.count), judge
     if beside is not None:
         raise ValueError("beside is what goes with pictures: leave it out here")
-    data, validation = judged_sources(data, validation, leaky)
-    _check_height(reader, data)
-    lessons = source_lessons(data, epochs, samples, prepared)
-    return lessons, lambda: reader.evaluate(validation)
+    taught, judges = judged_sources(as_sources(data), validation, leaky)
+    for source in taught:
+        _check_height(reader, source)
+    return several_lessons(taught, epochs, samples, prepared), lambda: reader.evaluate(judges)
 
 # %% ../nbs/10_train.ipynb #ce7015cb
 def _plan_pictures(

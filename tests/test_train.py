@@ -31,6 +31,7 @@ from digitseq.training import (
     as_strips,
     batch_loss,
     decode,
+    judged_sources,
     looks_at,
     make_network,
     mixed_lessons,
@@ -38,6 +39,7 @@ from digitseq.training import (
     read_pictures,
     read_strips,
     reading_costs,
+    several_lessons,
     shaken,
     source_lessons,
     split_sources,
@@ -488,7 +490,7 @@ def test_shaken_strips_are_still_read(taught: Recogniser) -> None:
 def test_half_of_a_batch_comes_from_beside(endless: bool) -> None:
     others = data(unique=not endless, num_samples=50)
     own = picture_lessons(*strips(3), 32)
-    mixed = mixed_lessons(own, source_lessons(others, 4, own.count))
+    mixed = mixed_lessons([own, source_lessons(others, 4, own.count)], own.count)
     texts = list[str]()
     for start in (0, 31, 6001):  # odd ones, and far ones, too
         images, told = mixed.make(np.arange(start, start + 31))
@@ -498,6 +500,74 @@ def test_half_of_a_batch_comes_from_beside(endless: bool) -> None:
     assert set(mine) == set(strips(3)[1]) and abs(len(mine) - 46) <= 2
     numbers = np.arange(15) if endless else np.arange(15) % 50
     assert [text for text in texts[:31] if len(text) < 4] == others.batch(numbers).texts
+
+
+def test_data_sets_take_turns_and_bring_digits_of_their_own() -> None:
+    short, long = data(length=2), data(length=5, width=160)
+    lessons = several_lessons([short, long], epochs=3, samples=41)
+    texts, images = list[str](), list[np.ndarray]()
+    for epoch in range(3):
+        for numbers in lessons.numbers(epoch, 8):
+            made, told = lessons.make(numbers)
+            assert made.shape == (len(told), 32, 160 if numbers.size > 1 else made.shape[2])
+            assert abs(sum(len(text) == 2 for text in told) - len(told) / 2) <= 0.5
+            texts += told
+            images += list(made)
+    few, many = ([text for text in texts if len(text) == length] for length in (2, 5))
+    assert len(few) + len(many) == 3 * 41
+    assert few == short.replace(num_samples=63).batch(np.arange(len(few))).texts
+    assert many == long.replace(num_samples=126).batch(np.arange(63, 63 + len(many))).texts
+    narrow = [image for image, text in zip(images, texts, strict=True) if len(text) == 2]
+    assert not np.stack(narrow[:5])[:, :, 96:].any()  # filled up with black
+
+
+def test_finite_sets_that_take_turns_come_again() -> None:
+    sets = [data(unique=True, num_samples=9, length=length) for length in (2, 3)]
+    lessons = several_lessons(sets, epochs=2, samples=None)
+    assert lessons.count == 18
+    seen = [
+        text
+        for epoch in range(2)
+        for batch in lessons.numbers(epoch, 6)
+        for text in lessons.make(batch)[1]
+    ]
+    for one in sets:
+        assert sorted(text for text in seen if len(text) == len(one[0].text)) == sorted(
+            2 * one[:].texts
+        )
+
+
+def test_one_reader_learns_two_pages_and_is_judged_by_both() -> None:
+    sets, reader = [data(length=2), data(length=3, width=128)], Recogniser(seed=3)
+    history = reader.fit(sets, epochs=1, samples=64, validation=30, progress=False)
+    assert history[0].validation is not None and history[0].validation.strings == 30
+    held_out = [DigitSequences(TEST, one.spec) for one in sets]
+    both = reader.evaluate(held_out, count=100)
+    alone = [reader.evaluate(one, count=50) for one in held_out]
+    assert both.strings == 100
+    assert both.right == sum(one.right for one in alone)
+
+
+def test_no_set_is_judged_by_glyphs_that_another_learns() -> None:
+    first, second = (DigitSequences(half, SPEC) for half in TRAIN.train_test_split(0.5, seed=3))
+    short: dict[str, Any] = {"samples": 8, "epochs": 1, "progress": False}
+    with pytest.raises(ValueError, match=r"validation shares \d+ ids"):
+        Recogniser().fit([first, data()], validation=second, **short)
+    assert Recogniser().fit([first, first], validation=second.replace(num_samples=4), **short)
+    taught, judges = judged_sources([first, second, data()], 9, leaky=False)
+    assert [len(judge) for judge in judges] == [3, 3, 3]
+    for one in taught:
+        for judge in judges:
+            assert not np.intersect1d(one.glyphs.ids, judge.glyphs.ids).size
+
+
+@pytest.mark.parametrize("wrong", [[], [np.zeros((32, 64), np.uint8)], "reader.keras"], ids=repr)
+def test_what_is_no_data_set_is_refused(wrong: Any) -> None:
+    for method in (Recogniser().fit, Recogniser().evaluate):
+        with pytest.raises(
+            ValueError, match="data must be data sets, or pictures with their texts"
+        ):
+            method(wrong)
 
 
 def test_beside_keeps_what_was_learned(taught: Recogniser) -> None:
@@ -585,6 +655,11 @@ def test_train_and_read(
     assert main(["train", "--width", "64", *few]) == 0
     said = capsys.readouterr().out
     assert re.search(r"reader.keras: [\d.]+% of \d+ strings right .*never seen", said)
+    two = ["--page", "form", "--model", "two.keras"]
+    assert main(["train", "--width", "64", *few, *two]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"two.keras: .*of 2000 strings right .*never seen", said)
+    assert re.findall(r"(?m)^of (\w+): .* of 1000 strings right", said) == ["mnist", "form"]
     assert main(["train", *few]) == 2
     assert "reader.keras exists" in capsys.readouterr().err
     sample = DigitSequences(TEST, SPEC.replace(ink="black"))[0]
