@@ -387,7 +387,7 @@ def test_a_skip_for_want_of_a_required_package_is_a_failure(
     (tmp_path / "test_whole.py").write_text(f"import pytest\n{want}\n")
     done = python(
         "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, "--continue-on-collection-errors",
-        "-p", "no:cacheprovider", tmp_path, DIGITSEQ_REQUIRE=required,
+        "-p", "no:cacheprovider", tmp_path, DIGITSEQ_REQUIRE=required, PYTEST_ADDOPTS="",
     )  # fmt: skip
     assert closing in done.stdout.splitlines()[-1]
     assert bool(required) == (done.returncode != 0)
