@@ -436,7 +436,9 @@ def test_a_file_is_no_folder(tmp_path: Path, sets: list[DigitSequences]) -> None
         ({"workers": 0}, "workers must be at least 1"),
         ({"workers": "2"}, "workers must be an integer"),
         ({"workers": 62}, "workers must be at most 61"),
-        ({"workers": 1, "executor": ThreadPoolExecutor()}, "exclude each other"),
+        pytest.param(
+            {"workers": 1, "executor": ThreadPoolExecutor()}, "exclude each other", id="both"
+        ),
     ],
     ids=str,
 )
