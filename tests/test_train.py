@@ -441,7 +441,7 @@ def test_the_loss_is_that_of_its_epoch() -> None:
         return sum(means) / len(means)
 
     reader.model.train_on_batch, reader.model.reset_metrics = learn, means.clear
-    history = reader.fit(data(), epochs=2, samples=64, validation=20, progress=False)
+    history = reader.fit(data(), epochs=2, samples=32, validation=20, progress=False)
     assert [epoch.loss for epoch in history] == [6.0, 1.0]
 
 
