@@ -481,9 +481,9 @@ def train_command(
     wishes: dict[str, Any] = {"epochs": epochs, "samples": samples, "batch_size": batch_size}
     reader.fit(train, **wishes, prepared=0.5, progress=not quiet)
     reader.save(model)
-    typer.echo(f"{model}: {reader.evaluate(test)}, of glyphs it has never seen")
-    for name, pages in zip(page, test, strict=True) if len(page) > 1 else ():
-        typer.echo(f"of {name}: {reader.evaluate(pages)}")
+    names = [f"{model}, {name}" for name in page] if len(page) > 1 else [model]
+    for name, pages in zip(names, test, strict=True):
+        typer.echo(f"{name}: {reader.evaluate(pages)}, of glyphs it has never seen")
     typer.echo(f"read with it: digitseq read PICTURE... --model {model}")
 
 # %% ../nbs/14_cli.ipynb #2a1b48d0
