@@ -151,7 +151,23 @@ def test_samples_are_made_in_threads(small: Glyphs, wishes: dict[str, Any]) -> N
     with ThreadPoolExecutor(4) as pool:
         for row, sample in enumerate(pool.map(ds.__getitem__, order)):
             assert_row(batch, row, sample)
-    assert 1 <= len(ds.spare) <= 4
+    assert 1 <= len(ds.desks) <= 4
+
+
+class Raced(list[Any]):
+    """A list that was not empty when one looked, and is when one takes from it."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def pop(self, *_: Any) -> Any:
+        raise IndexError("pop from empty list")
+
+
+def test_another_thread_may_take_the_last_desk(small: Glyphs) -> None:
+    ds = cut(small)
+    wanted, ds.__dict__["desks"] = ds[3], Raced()
+    assert (ds[3].image == wanted.image).all()
 
 
 def test_a_failed_sample_leaves_no_trace(small: Glyphs, monkeypatch: pytest.MonkeyPatch) -> None:
