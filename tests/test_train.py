@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from copy import deepcopy
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ pytest.importorskip("tensorflow", reason="tensorflow is not installed")
 
 from digitseq import training
 from digitseq.training import (
+    CLASSES,
+    LIKELY,
     SHOWN,
     Lessons,
     Recogniser,
@@ -32,6 +35,7 @@ from digitseq.training import (
     batch_loss,
     decode,
     judged_sources,
+    likely_texts,
     looks_at,
     make_network,
     mixed_lessons,
@@ -371,12 +375,28 @@ def test_a_copy_reads_with_its_own_weights() -> None:
     assert np.array_equal(read_strips(other, strip)[1][0], before)
 
 
-def test_looks_that_agree_are_not_asked_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "as_strips", lambda images, height: [[0, 0, 0], [0]])
-    told = ["17", "17", "17", ""], [np.zeros((3, 11), np.float32)] * 4
+def test_who_saw_nothing_is_not_asked_for_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "as_strips", lambda images, height: [[0, 0], [0, 0]])
+    nothing, seven = np.zeros((2, 4, CLASSES), np.float32)
+    nothing[:, 0], seven[1:3, 8] = 5.0, 9.0  # other texts have their chance, too
+    told = ["", "", "", "7"], [nothing, nothing, nothing, seven]
     monkeypatch.setattr(training, "read_strips", lambda reader, strips: told)
-    monkeypatch.setattr(training, "reading_costs", None)  # fails if it is called
-    assert read_pictures(Recogniser(), [None] * 2) == ["17", ""]
+    assert read_pictures(Recogniser(), [None] * 2) == ["", "7"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_likeliest_texts_are_those_of_all_paths(seed: int) -> None:
+    """Three answers, four columns: 81 paths are few enough to be added up one by one."""
+    answers = [0, 3, 8]
+    logits = np.full((4, CLASSES), -30, np.float32)
+    logits[:, answers] = np.random.default_rng(seed).normal(0, 2, (4, 3))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    chances = dict[str, float]()
+    for path in product(answers, repeat=4):
+        text = "".join(str(answer - 1) for answer, _ in groupby(path) if answer)
+        chances[text] = chances.get(text, 0) + float(np.prod(shares[range(4), path]))
+    wanted = sorted(chances, key=chances.__getitem__, reverse=True)[:LIKELY]
+    assert likely_texts([logits, logits[:2], logits])[::2] == [wanted, wanted]
 
 
 def test_pictures_are_learned_by_all_looks_in_turn() -> None:
