@@ -21,13 +21,20 @@ from digitseq.cli import main
 from digitseq.core import Glyphs, SequenceBatch, stream_key
 from digitseq.drawing import AT, CHANCE, SIGN, SPREAD, WORD, spread_knots
 from digitseq.generating import DigitSequences
-from digitseq.inking import SIGNS, outlines_of
+from digitseq.inking import BAR, ENDS, SIGNS, STROKES, outlines_of
 from digitseq.loading import load_sample
 from digitseq.paging import DIGIT_NAMES, GROUPS, LINE_NAMES, PRESETS, Page, varying_names
 from digitseq.photographing import TAPS, blur, coarsen, compress
 from digitseq.saving import verify
 from digitseq.specifying import SequenceSpec
-from digitseq.writing import Writing, apply_writing
+from digitseq.writing import (
+    SIGN_BREADTH,
+    SIGN_GAP,
+    SIGN_SIZE,
+    Writing,
+    apply_writing,
+    place_sign,
+)
 
 FALSE_ALARM = 1e-6  # of each statistical test, were its seed not fixed
 GLYPHS = load_sample()
@@ -238,7 +245,28 @@ def test_a_stroke_is_added_to_its_own_digit_alone(name: str, digit: int) -> None
     assert after_is >= before_is  # broader for its height, or as broad
 
 
-@pytest.mark.parametrize("name", ("gap", "size", "slope", "wander", "slant", "blur", "contrast"))
+positive = st.floats(0.2, 5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(SIGNS) - 1), st.floats(-1, 10), positive, positive, st.floats(0.05, 3))
+def test_a_sign_stands_where_it_should(
+    which: int, gap: float, size: float, breadth: float, digit: float
+) -> None:
+    """By its gap from the last digit, never beyond its middle, and as large as it was drawn."""
+    line, pose, reach = np.zeros(len(Writing.names())), np.zeros(16), np.array([99, -99, 99, -99.0])
+    line[[SIGN_GAP, SIGN_SIZE, SIGN_BREADTH]] = gap, size, breadth
+    end = place_sign(which, 2.0, False, digit, 0.0, line, pose, reach)
+    strokes, inside = STROKES[ENDS[which] : ENDS[which + 1]].astype(float), min(0.45, digit / 2)
+    begin = 2 - inside if which == BAR else 2 + max(gap, -inside)
+    assert end - begin == pytest.approx(np.ptp(strokes[:, ::2]) * size * breadth, abs=1e-6)
+    assert reach.tolist()[:2] == pytest.approx([begin, end], abs=1e-6)
+    assert np.ptp(reach[2:]) == pytest.approx(np.ptp(strokes[:, 1::2]) * size, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ("gap", "size", "slope", "wander", "slant", "sign_gap", "blur", "contrast")
+)
 def test_values_follow_their_quantiles(name: str) -> None:
     page = Page.preset("cheque")
     params = page.draw(4000, 3, seed=11)[name].ravel()
