@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'LEAST_WIDTH', 'Maker', 'GOLDEN', 'SHAKE', 'SHOWN', 'SHARE', 'BEAM', 'LIKELY', 'DISSENT', 'make_network',
-           'decode', 'text_labels', 'text_losses', 'Lessons', 'source_lessons', 'shaken', 'picture_lessons',
-           'mixed_lessons', 'several_lessons', 'looks_at', 'side_by_side', 'as_strips', 'split_sources',
-           'check_sources', 'ahead', 'make_optimizer', 'batch_loss', 'Epoch', 'Best', 'teach', 'traced', 'Recogniser',
-           'read_strips', 'likely_texts', 'reading_costs', 'surest', 'read_pictures', 'as_sources',
-           'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser', 'checked_place',
+           'decode', 'text_labels', 'string_losses', 'text_losses', 'Lessons', 'source_lessons', 'shaken',
+           'picture_lessons', 'mixed_lessons', 'several_lessons', 'looks_at', 'side_by_side', 'as_strips',
+           'split_sources', 'check_sources', 'ahead', 'make_optimizer', 'batch_loss', 'Epoch', 'Best', 'teach',
+           'traced', 'Recogniser', 'read_strips', 'likely_texts', 'reading_costs', 'surest', 'read_pictures',
+           'as_sources', 'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser', 'checked_place',
            'load_recogniser']
 
 # %% ../nbs/10_train.ipynb #d514967a
@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -125,17 +126,33 @@ def text_labels(
         row[: len(text)] = np.array(parse_digits(text), np.int32) + 1 if text else 0
     return labels
 
+# %% ../nbs/10_train.ipynb #f5286752
+def string_losses(
+    labels: Any,  # int32 (B, L), as text_labels gives them
+    logits: Any,  # float32 (B, T, 11)
+) -> Any:  # what each text costs, with gradients, shape (B,); 0 if it does not fit
+    """Ask what texts cost, in TensorFlow."""
+    tf = import_extra("tensorflow", "tf")
+    labels = tf.cast(labels, tf.int32)
+    empty = tf.reduce_all(labels == 0, axis=1)  # has one path only, and the kernel refuses it
+    texts = tf.sparse.from_dense(labels + tf.cast(empty, tf.int32)[:, None])
+    steps = tf.fill([tf.shape(logits)[0]], tf.shape(logits)[1])
+    how = {"time_major": False, "ignore_longer_outputs_than_inputs": True}
+    rolled, texts = tf.roll(logits, -1, 2), texts.with_values(texts.values - 1)
+    losses = tf.compat.v1.nn.ctc_loss(texts, rolled, steps, **how)
+    silence = -tf.reduce_sum(tf.nn.log_softmax(logits)[:, :, 0], axis=1)
+    return tf.where(empty, silence, losses)
+
 # %% ../nbs/10_train.ipynb #e137c0ac
 def text_losses(
     logits: NDArray[np.float32],  # shape (B, T, 11)
     texts: Sequence[str],  # shape (B,)
-) -> NDArray[np.float64]:  # minus the logarithm of each text's probability
+) -> NDArray[np.float64]:  # minus the logarithm of each text's probability; inf if it has none
     """Ask what each text costs."""
-    keras, labels = import_extra("keras", "tf"), text_labels(texts)
-    lengths = np.array([len(text) for text in texts], np.int32)
-    steps = np.full(len(texts), logits.shape[1], np.int32)
-    losses = keras.ops.ctc_loss(labels, logits, lengths, steps, mask_index=0)
-    return np.asarray(keras.ops.convert_to_numpy(losses), np.float64)
+    losses = np.array(string_losses(text_labels(texts), logits), np.float64)
+    needed = [len(text) + sum(a == b for a, b in pairwise(text)) for text in texts]
+    losses[np.array(needed, int) > logits.shape[1]] = np.inf
+    return losses
 
 # %% ../nbs/10_train.ipynb #fbf30fab
 Maker = Callable[[NDArray[np.int64]], tuple[Any, list[str]]]  # numbers to images and texts
@@ -439,16 +456,7 @@ def batch_loss(
     logits: Any,  # float32 (B, T, 11)
 ) -> Any:  # a number
     """Give the mean cost of a batch of texts, with gradients."""
-    tf = import_extra("tensorflow", "tf")
-    labels = tf.cast(labels, tf.int32)
-    empty = tf.reduce_all(labels == 0, axis=1)  # has one path only, and the kernel refuses it
-    texts = tf.sparse.from_dense(labels + tf.cast(empty, tf.int32)[:, None])
-    steps = tf.fill([tf.shape(logits)[0]], tf.shape(logits)[1])
-    how = {"time_major": False, "ignore_longer_outputs_than_inputs": True}
-    rolled, texts = tf.roll(logits, -1, 2), texts.with_values(texts.values - 1)
-    losses = tf.compat.v1.nn.ctc_loss(texts, rolled, steps, **how)
-    silence = -tf.reduce_sum(tf.nn.log_softmax(logits)[:, :, 0], axis=1)
-    return tf.reduce_mean(tf.where(empty, silence, losses))
+    return import_extra("tensorflow", "tf").reduce_mean(string_losses(labels, logits))
 
 # %% ../nbs/10_train.ipynb #00cd915b
 class Epoch(NamedTuple):

@@ -134,6 +134,24 @@ def test_decoding_undoes_writing(text: str, times: list[int], blank_first: bool)
     assert 0 <= cost < 0.2 * len(path)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text("0123456789", max_size=8) | st.text("11112", max_size=8), min_size=1),
+    st.integers(2, 20),
+    st.integers(0, 99),
+)
+def test_costs_are_those_of_keras(texts: list[str], columns: int, seed: int) -> None:
+    import keras
+
+    shape = (len(texts), columns, 11)
+    logits = np.random.default_rng(seed).normal(0, 4, shape).astype(np.float32)
+    lengths, steps = np.array([len(text) for text in texts]), np.full(len(texts), columns)
+    wanted = keras.ops.ctc_loss(text_labels(texts), logits, lengths, steps, mask_index=0)
+    wanted = np.asarray(keras.ops.convert_to_numpy(wanted), np.float64)
+    wanted[wanted > 600] = np.inf  # Keras' number for what is impossible
+    assert np.allclose(text_losses(logits, texts), wanted, rtol=1e-4, atol=1e-4)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(digits, min_size=1, max_size=5), st.integers(12, 20), st.integers(0, 99))
 def test_the_loss_and_its_gradient_are_those_of_keras(
