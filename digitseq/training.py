@@ -126,7 +126,7 @@ def text_labels(
         row[: len(text)] = np.array(parse_digits(text), np.int32) + 1 if text else 0
     return labels
 
-# %% ../nbs/10_train.ipynb #f5286752
+# %% ../nbs/10_train.ipynb #4bb2cc8f
 def string_losses(
     labels: Any,  # int32 (B, L), as text_labels gives them
     logits: Any,  # float32 (B, T, 11)
@@ -731,7 +731,7 @@ def fit_recogniser(
     epochs: int = 10,
     samples: int | None = None,  # in an epoch; None: all; of pictures 1,600 at least
     batch_size: int = 16,
-    validation: Any = None,  # a data set; how many samples; (pictures, texts); None: 1,000 samples
+    validation: Any = None,  # data set(s); how many samples; (pictures, texts); None: 1,000 samples
     leaky: bool = False,  # let validation share glyphs with training
     patience: int = 5,  # epochs without a better one, after which it ends
     learning_rate: float | None = None,  # the highest; None: 0.002, or 0.0005 if it has learned
@@ -764,15 +764,17 @@ def _judged_by_own(source: Any, count: int, leaky: bool) -> tuple[Any, Any]:
 # %% ../nbs/10_train.ipynb #2e174a06
 def judged_sources(
     sources: Sequence[Any],  # data sets
-    validation: Any,  # another one, or how many samples, or None
+    validation: Any,  # another one, or several, or how many samples, or None
     leaky: bool,
 ) -> tuple[list[Any], list[Any]]:  # what is learned from, and what is judged by
     """Settle what is learned from, and what is judged by.
 
     Raises ValueError if glyphs are shared, or if they can't be told apart.
     """
-    taught, judges = list(sources), [validation]
-    if not hasattr(validation, "batch"):
+    taught, judges = list(sources), list[Any]()
+    if hasattr(validation, "batch") or isinstance(validation, (list, tuple)):
+        judges = as_sources(validation)
+    else:
         count = 1000 if validation is None else as_integer(validation, "validation", 1)
         pairs = [_judged_by_own(one, math.ceil(count / len(sources)), leaky) for one in sources]
         taught, judges = [one for one, _ in pairs], [one for _, one in pairs]
@@ -780,6 +782,17 @@ def judged_sources(
         for judge in judges:
             check_sources(one, judge)
     return taught, judges
+
+# %% ../nbs/10_train.ipynb #3eaf81d1
+def _pictures_judge(
+    reader: Recogniser, validation: Any
+) -> Callable[[], Evaluation] | None:  # None: it is no pair of pictures and texts
+    if not isinstance(validation, tuple) or any(hasattr(part, "batch") for part in validation):
+        return None
+    pictures, texts = validation
+    if len(pictures) != len(texts) or not len(texts):
+        raise ValueError(f"validation must have a text for each of {len(pictures)} pictures")
+    return lambda: reader.evaluate(pictures, texts)
 
 # %% ../nbs/10_train.ipynb #73c0b7f5
 def _check_height(reader: Recogniser, source: Any) -> None:
@@ -813,10 +826,13 @@ def _plan(
         return mixed_lessons([lessons, others], lessons.count), judge
     if beside is not None:
         raise ValueError("beside is what goes with pictures: leave it out here")
-    taught, judges = judged_sources(as_sources(data), validation, leaky)
+    taught, judges, asked = as_sources(data), list[Any](), _pictures_judge(reader, validation)
+    if asked is None:
+        taught, judges = judged_sources(taught, validation, leaky)
     for source in taught:
         _check_height(reader, source)
-    return several_lessons(taught, epochs, samples, prepared), lambda: reader.evaluate(judges)
+    lessons = several_lessons(taught, epochs, samples, prepared)
+    return lessons, asked or (lambda: reader.evaluate(judges))
 
 # %% ../nbs/10_train.ipynb #ce7015cb
 def _plan_pictures(
@@ -827,11 +843,11 @@ def _plan_pictures(
     samples: int | None,
 ) -> tuple[Lessons, Callable[[], Evaluation | None]]:
     how = (reader.height, samples)
-    if isinstance(validation, tuple):
-        kept, told = validation
-        return picture_lessons(pictures, texts, *how), lambda: reader.evaluate(kept, told)
-    if hasattr(validation, "batch"):
-        return picture_lessons(pictures, texts, *how), lambda: reader.evaluate(validation)
+    asked = _pictures_judge(reader, validation)
+    if asked or hasattr(validation, "batch") or isinstance(validation, (list, tuple)):
+        judges = [] if asked else as_sources(validation)
+        lessons = picture_lessons(pictures, texts, *how)
+        return lessons, asked or (lambda: reader.evaluate(judges))
     tenth = len(texts) // 10 if len(texts) >= 100 else 0
     count = tenth if validation is None else as_integer(validation, "validation", 0)
     order = np.random.default_rng(0).permutation(len(texts))

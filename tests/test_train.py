@@ -593,11 +593,28 @@ def test_no_set_is_judged_by_glyphs_that_another_learns() -> None:
     with pytest.raises(ValueError, match=r"validation shares \d+ ids"):
         Recogniser().fit([first, data()], validation=second, **short)
     assert Recogniser().fit([first, first], validation=second.replace(num_samples=4), **short)
+    few = [part.replace(num_samples=4) for part in (second, second.replace(seed=9))]
+    for both in (few, tuple(few)):
+        told = Recogniser().fit([first, first], validation=both, **short)[0].validation
+        assert told is not None and told.strings == 8
+    with pytest.raises(ValueError, match=r"validation shares \d+ ids"):
+        Recogniser().fit(first, validation=[*few, data()], **short)
+
     taught, judges = judged_sources([first, second, data()], 9, leaky=False)
     assert [len(judge) for judge in judges] == [3, 3, 3]
     for one in taught:
         for judge in judges:
             assert not np.intersect1d(one.glyphs.ids, judge.glyphs.ids).size
+
+
+def test_real_pictures_may_judge_what_is_made() -> None:
+    pictures = [np.full((40, 90), 255, np.uint8) for _ in range(3)]
+    short: dict[str, Any] = {"epochs": 1, "samples": 16, "progress": False}
+    for what in ((data(),), (pictures, ["1", "2", "3"])):
+        told = Recogniser().fit(*what, validation=(pictures, ["1", "2", "7"]), **short)
+        assert told[0].validation is not None and told[0].validation.strings == 3
+        with pytest.raises(ValueError, match="a text for each of 3 pictures"):
+            Recogniser().fit(*what, validation=(pictures, ["7"]), **short)
 
 
 @pytest.mark.parametrize("wrong", [[], [np.zeros((32, 64), np.uint8)], "reader.keras"], ids=repr)
