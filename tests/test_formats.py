@@ -143,9 +143,16 @@ class Late(Executor):
 
 @pytest.fixture(scope="module")
 def dask() -> Iterator[Any]:
-    """Two Dask workers, each a process of its own."""
+    """Two Dask workers, each a process of its own.
+
+    A worker that was killed and is not back after fifteen seconds would be given up for good, and
+    on a busy machine some need longer.
+    """
     distributed = pytest.importorskip("distributed")
     with (
+        pytest.importorskip("dask").config.set(
+            {"distributed.deploy.lost-worker-timeout": "1 hour"}
+        ),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
         ) as cluster,
