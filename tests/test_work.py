@@ -379,8 +379,9 @@ def client(dask: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Start a cluster of two processes that allows each task one dead worker."""
     from dask import config  # type: ignore[attr-defined]
 
+    settings = {"scheduler.allowed-failures": 1, "deploy.lost-worker-timeout": "1 hour"}
     with (
-        config.set({"distributed.scheduler.allowed-failures": 1}),
+        config.set({f"distributed.{name}": value for name, value in settings.items()}),
         dask.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
