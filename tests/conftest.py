@@ -1,5 +1,6 @@
 """What every test leans on: the same random cases each time, small glyphs, no silent skips."""
 
+import gc
 import os
 from collections.abc import Callable
 
@@ -42,6 +43,11 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     return fail_if_required((yield))
+
+
+def pytest_unconfigure() -> None:
+    """Spare the shells of the notebooks that ran, which all tidy up at the end, a full search."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
