@@ -686,11 +686,12 @@ def read_pictures(
 # %% ../nbs/10_train.ipynb #061f9e3f
 def as_sources(
     data: Any,  # a data set, or several
+    name: str = "data",  # what to call it in an error
 ) -> list[Any]:
     """List data sets; raises ValueError if anything else is among them."""
     sources = list(data) if isinstance(data, (list, tuple)) else [data]
     if not sources or not all(hasattr(source, "batch") for source in sources):
-        raise ValueError("data must be data sets, or pictures with their texts")
+        raise ValueError(f"{name} must be data sets, or pictures with their texts")
     return sources
 
 # %% ../nbs/10_train.ipynb #ca958cf9
@@ -773,7 +774,7 @@ def judged_sources(
     """
     taught, judges = list(sources), list[Any]()
     if hasattr(validation, "batch") or isinstance(validation, (list, tuple)):
-        judges = as_sources(validation)
+        judges = as_sources(validation, "validation")
     else:
         count = 1000 if validation is None else as_integer(validation, "validation", 1)
         pairs = [_judged_by_own(one, math.ceil(count / len(sources)), leaky) for one in sources]
@@ -789,6 +790,8 @@ def _pictures_judge(
 ) -> Callable[[], Evaluation] | None:  # None: it is no pair of pictures and texts
     if not isinstance(validation, tuple) or any(hasattr(part, "batch") for part in validation):
         return None
+    if len(validation) != 2:
+        raise ValueError(f"validation must be (pictures, texts), got {len(validation)} things")
     pictures, texts = validation
     if len(pictures) != len(texts) or not len(texts):
         raise ValueError(f"validation must have a text for each of {len(pictures)} pictures")
@@ -827,6 +830,8 @@ def _plan(
     if beside is not None:
         raise ValueError("beside is what goes with pictures: leave it out here")
     taught, judges, asked = as_sources(data), list[Any](), _pictures_judge(reader, validation)
+    if asked is not None and leaky:
+        raise ValueError("leaky is of data sets, and pictures judge here: leave it out")
     if asked is None:
         taught, judges = judged_sources(taught, validation, leaky)
     for source in taught:
@@ -845,7 +850,7 @@ def _plan_pictures(
     how = (reader.height, samples)
     asked = _pictures_judge(reader, validation)
     if asked or hasattr(validation, "batch") or isinstance(validation, (list, tuple)):
-        judges = [] if asked else as_sources(validation)
+        judges = [] if asked else as_sources(validation, "validation")
         lessons = picture_lessons(pictures, texts, *how)
         return lessons, asked or (lambda: reader.evaluate(judges))
     tenth = len(texts) // 10 if len(texts) >= 100 else 0

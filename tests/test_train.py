@@ -615,6 +615,13 @@ def test_real_pictures_may_judge_what_is_made() -> None:
         assert told[0].validation is not None and told[0].validation.strings == 3
         with pytest.raises(ValueError, match="a text for each of 3 pictures"):
             Recogniser().fit(*what, validation=(pictures, ["7"]), **short)
+        with pytest.raises(ValueError, match="validation must be .pictures, texts., got 3 things"):
+            Recogniser().fit(*what, validation=(pictures, ["7"], 3), **short)
+        with pytest.raises(ValueError, match="validation must be data sets, or pictures"):
+            Recogniser().fit(*what, validation=[pictures, ["1", "2", "7"]], **short)
+        with pytest.raises(ValueError, match="leaky"):
+            judges = (pictures, ["1", "2", "7"])
+            Recogniser().fit(*what, validation=judges, leaky=True, **short)
 
 
 @pytest.mark.parametrize("wrong", [[], [np.zeros((32, 64), np.uint8)], "reader.keras"], ids=repr)
