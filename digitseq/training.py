@@ -673,13 +673,15 @@ def read_pictures(
     """
     strips = as_strips(images, reader.height)
     texts, seen = read_strips(reader, [strip for own in strips for strip in own])
-    likely = [own if text else [] for own, text in zip(likely_texts(seen), texts, strict=True)]
+    spoken = [k for k, text in enumerate(texts) if text]
+    likely = dict(zip(spoken, likely_texts([seen[k] for k in spoken]), strict=True))
     ends = np.cumsum([len(own) for own in strips], dtype=int).tolist()
     looks = [range(end - len(own), end) for own, end in zip(strips, ends, strict=True)]
-    rivals = [list(dict.fromkeys(t for k in own for t in (texts[k], *likely[k]))) for own in looks]
+    said = [(text, *likely.get(k, ())) for k, text in enumerate(texts)]
+    rivals = [list(dict.fromkeys(text for k in own for text in said[k])) for own in looks]
     costs = _judged(seen, looks, rivals)
-    best = [surest(said, one) for said, one in zip(rivals, costs, strict=True)]
-    chosen = [said[k] for said, k in zip(rivals, best, strict=True)]
+    best = [surest(own, one) for own, one in zip(rivals, costs, strict=True)]
+    chosen = [own[k] for own, k in zip(rivals, best, strict=True)]
     sure = [np.exp(-one[:, k].min()) for one, k in zip(costs, best, strict=True)]
     return (chosen, np.clip(np.array(sure), 0, 1)) if confidences else chosen
 
