@@ -642,13 +642,84 @@ def test_a_digit_that_nobody_wrote(here: Path) -> None:
     driver, before = SeqGen(), contents(here)
     with pytest.raises(ValueError, match="there is no image of 9: add some"):
         driver.horizontal_seq_gen("19", WIDE, 90)
-    with pytest.raises(ValueError, match="there is no glyph of 9"):
+    with pytest.raises(ValueError, match="there is no image of 9: add some"):
         driver.generate_random_sequence(3, 3, WIDE, 120)
+    with pytest.raises(ValueError, match="there is no image of 9: add some"):
+        generate_random_sequence(3, 3, DIGITS[:9], label_mapping(LABELS[:9]), WIDE)
     assert contents(here) == before
     assert driver.horizontal_seq_gen("18", WIDE, 90).pictures[0].name == "18.png"
 
 
+def test_a_label_map_of_another_data_set(here: Path) -> None:
+    places = [[k] for k in range(10)]
+    for call in (
+        lambda mapping: generate_image(DIGITS, mapping, [9], WIDE, 90),
+        lambda mapping: generate_random_sequence(3, 3, DIGITS, mapping, WIDE),
+    ):
+        with pytest.raises(ValueError, match="must be ten lists, got 9"):
+            call(places[:9])
+        for wrong in (10, -1):
+            with pytest.raises(ValueError, match=f"must hold positions 0 to 9, got {wrong}"):
+                call([*places[:9], [wrong]])
+    for wrong in (400.0, -200.0, np.nan):
+        images = DIGITS.astype(np.float32)
+        images[:, 0, 0] = wrong
+        with pytest.raises(ValueError, match="must be bytes, or floats to 1 or to 255, got"):
+            generate_image(images, places, [9], WIDE, 90)
+
+
+def test_a_function_that_fails_takes_no_numbers(little: dict[str, NDArray[Any]]) -> None:
+    calls = iter(range(10**6))
+
+    def fails(image: NDArray[Any]) -> NDArray[Any]:
+        return image if next(calls) < 5 else image[:5]
+
+    driver = SeqGen()
+    with pytest.raises(ValueError, match="must keep the shape"):
+        driver.augment_dataset(10, preprocessing_function=fails)
+    again, fresh = driver.augment_dataset(10), SeqGen().augment_dataset(10)
+    assert np.array_equal(again.images, fresh.images)
+
+
+def test_numbers_that_others_took_meanwhile_stay_taken() -> None:
+    turns = api.Turns()
+    with pytest.raises(KeyError), turns.lend(3) as first:
+        assert first == 0 and turns.take(2) == 3
+        raise KeyError
+    with pytest.raises(KeyError), turns.lend(3) as first:
+        assert first == 5
+        raise KeyError
+    assert turns.take(1) == 5
+
+
+def test_an_archive_is_named_with_its_ending_or_without(little: dict[str, NDArray[Any]]) -> None:
+    made = SeqGen(gen_dataset_name="mine.npz").generate_random_sequence(2, 3, WIDE, 120)
+    assert made.archive == Path("aug_gen_data/mine.npz") and made.archive.is_file()
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(here: Path) -> None:
+    write_data(DIGITS, LABELS)
+    Path("aug_gen_data").write_text("mine")
+    driver = SeqGen()
+    with pytest.raises(FileExistsError, match="aug_gen_data can't be a folder, there is a file"):
+        driver.horizontal_seq_gen("12", WIDE, 90)
+    assert Path("aug_gen_data").read_text() == "mine" and driver.turns.next == 0
+
+
+def test_the_module_explains_itself_and_does_nothing_else(tmp_path: Path) -> None:
+    done = python("-m", "digitseq.api", "--help", folder=tmp_path)
+    assert done.returncode == 0 and "three folders" in " ".join(done.stdout.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 # Augmented digits
+
+
+def test_too_few_augmented_digits_say_how_to_get_more(little: dict[str, NDArray[Any]]) -> None:
+    SeqGen().augment_dataset(3)
+    augmented = AugmentedSeqGen()
+    with pytest.raises(ValueError, match="no image of .*: make more of them, augment_dataset"):
+        augmented.generate_random_sequence_with_keras_data(True, 2, 3)
 
 
 def test_before_augment_dataset_the_error_says_what_to_do(here: Path) -> None:

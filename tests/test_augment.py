@@ -519,9 +519,11 @@ def test_white_is_told_from_the_images() -> None:
         (np.ones((1, 1, 2, 2), np.float32), 1),
         (np.full((1, 1, 2, 2), 1.01, np.float32), 255),
         (np.full((1, 1, 2, 2), 255, np.float32), 255),
+        (np.ones((1, 1, 2, 2), np.int64), 255),
         (np.zeros((0, 1, 2, 2), np.float32), 255),
     ):
         assert full_of(planes) == full
+    assert full_of(np.zeros((1, 2, 2), np.float32), beyond=200.0) == 255
     for wrong in (-0.1, 255.5, np.nan, np.inf):
         planes = np.array([0.5, wrong], np.float32).reshape(1, 1, 1, 2)
         with pytest.raises(ValueError, match="must lie in"):
@@ -1415,3 +1417,70 @@ def test_flow_goes_with_subsets_and_does_not_keep_or_change_what_it_is_given() -
     colours = np.stack([images] * 3, axis=1)
     first = next(Augment(data_format="channels_first").flow(colours, shuffle=False))
     assert np.array_equal(first, colours)
+
+
+# What Keras' own defaults, wrong images and the last bit of a double must not break
+
+
+def test_the_defaults_of_keras_can_be_spelled_out() -> None:
+    spelled = Augment(rotation_range=10, preprocessing_function=None, data_format=None, dtype=None)
+    assert spelled == Augment(rotation_range=10)
+    assert spelled.data_format == "channels_last" and spelled.dtype == "float32"
+    assert spelled.to_dict() == {"rotation_range": 10.0}
+
+
+def test_a_missing_or_foreign_fit_is_found_before_the_work() -> None:
+    def fails(image: Any) -> Any:
+        raise AssertionError("work was done")
+
+    images = np.zeros((3, 8, 8), np.uint8)
+    unfitted = Augment(featurewise_center=True, preprocessing_function=fails)
+    for call in (unfitted, unfitted.standardize, unfitted.flow):
+        with pytest.raises(ValueError, match="must be fitted first"):
+            call(images)
+    rng = np.random.default_rng(0)
+    tame = Augment(zca_whitening=True, zca_epsilon=1.0, preprocessing_function=fails)
+    tame.fit(rng.random((20, 6, 6)))
+    for call in (tame, tame.standardize, tame.flow):
+        with pytest.raises(ValueError, match=r"like those of fit \(36 values\), got 64"):
+            call(images)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("own", ["featurewise_center", "zca_whitening"])
+def test_nothing_is_learned_from_what_is_not_finite(own: str, wrong: float) -> None:
+    images = np.random.default_rng(0).random((9, 4, 4))
+    images[2, 1, 1] = wrong
+    with pytest.raises(ValueError, match="fit needs finite numbers"):
+        Augment(**{own: True}, zca_epsilon=1.0).fit(images)
+
+
+def test_shuffle_is_a_switch() -> None:
+    with pytest.raises(ValueError, match="shuffle must be True or False, got 'no'"):
+        Augment().flow(np.zeros((3, 8, 8)), shuffle="no")  # type: ignore[arg-type]
+
+
+def test_flow_asks_all_images_what_white_is() -> None:
+    images = np.zeros((2, 8, 8), np.float32)
+    images[0], images[1] = 0.9, 200
+    bright = Augment(brightness_range=(3, 3))
+    for size in (1, 2):
+        flow = bright.flow(images, batch_size=size, shuffle=False)
+        assert np.isclose(next(flow)[0].max(), 2.7)
+
+
+@pytest.mark.parametrize("side", [5, 29, 31, 101])
+def test_an_edge_that_is_met_exactly_keeps_its_ink(side: int) -> None:
+    white = np.ones((200, side, side), np.float32)
+    slanted = Augment(shear_range=20, fill_mode="constant")
+    assert (slanted(white)[:, side // 2] == 1).all()
+    moved = slanted.apply(white[:1], {"shear": 11.0, "tx": 2.0})[0, side // 2]
+    assert (moved[: side - 2] == 1).all() and (moved[side - 2 :] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["zca_whitening", "featurewise_std_normalization", "samplewise_std_normalization"]
+)
+def test_what_switched_others_on_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} has no place in a spec"):
+        check_in_spec(Augment(**{name: True}))
