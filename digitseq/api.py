@@ -131,7 +131,7 @@ class Fit(NamedTuple):
     cell: int  # the width of a digit, smaller than its own if need be
     slack: int  # pixels that the digits leave
 
-
+# %% ../nbs/13_api.ipynb #42043592
 def _warn_of_shrinking(length: int, width: int, digit: int, cell: int) -> None:
     if cell < digit:
         said = "%d digits of %d px don't fit into %d px: they are shrunk to %d px"
@@ -186,7 +186,7 @@ def _turn(index: int | None, many: int = 1) -> int:
         return _turns.take(many)
     return as_integer(index, "index", 0, 2**62)
 
-
+# %% ../nbs/13_api.ipynb #f24d25ac
 def _stream(seed: int, name: str, index: int) -> tuple[np.uint64, np.uint64, np.uint64]:
     word = np.uint64(as_integer(seed, "seed", 0, 2**64 - 1))
     return word, stream_key("all", name), np.uint64(index)
@@ -226,7 +226,7 @@ def check_map(
     if missing:
         raise ValueError(f"there is no image of {', '.join(map(str, missing))}: {mend}")
 
-
+# %% ../nbs/13_api.ipynb #87797253
 def check_positions(
     places: Sequence[int],  # in the data set
     size: int,  # images there are
@@ -263,7 +263,7 @@ def _as_bytes(images: ArrayLike) -> tuple[NDArray[np.uint8], int]:  # and the to
     top = 1 if high <= 1 else 255
     return to_uint8(array / top), top
 
-
+# %% ../nbs/13_api.ipynb #9ca1a9bd
 def _as_floats(pixels: NDArray[np.uint8], top: int) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255 / top)
 
@@ -352,7 +352,7 @@ def _sequences(
 # %% ../nbs/13_api.ipynb #9c040e3e
 MAX_BYTES = 1 << 34  # of one array
 
-
+# %% ../nbs/13_api.ipynb #9772b7a1
 def _check_size(many: int, pixels: int) -> None:
     most = MAX_BYTES // (4 * pixels)
     if many > most:
@@ -474,7 +474,7 @@ def _bar(total: int, unit: str) -> Any:
 
     return tqdm(total=total, unit=f" {unit}", disable=None, delay=1.0, leave=False)
 
-
+# %% ../nbs/13_api.ipynb #b99a29b0
 def _write_pictures(
     folder: Path, images: NDArray[np.uint8], texts: Sequence[str]
 ) -> tuple[Path, ...]:
@@ -495,7 +495,7 @@ def _write_archive(path: Path, images: NDArray[np.float32], labels: NDArray[np.i
 # %% ../nbs/13_api.ipynb #cb918b80
 ARCHIVES = ("gen_dataset_name", "augmented_keras_gen_data")
 
-
+# %% ../nbs/13_api.ipynb #d95dec91
 @dataclass(frozen=True)
 class Settings:
     """The constants, as one object sees them."""

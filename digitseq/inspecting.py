@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Reader', 'Groups', 'SEEDS', 'SIGNED', 'STROKES', 'change_costs', 'align', 'Reading', 'read_all', 'written_groups',
-           'place_groups', 'pair_groups', 'bounded_groups', 'sign_groups', 'ink_gaps', 'seen_groups', 'drawn_groups',
-           'all_groups', 'excess', 'dealt', 'chance_limit', 'Finding', 'compare', 'BehaviourReport', 'behaviour_report',
-           'Sweep', 'sweep']
+           'place_groups', 'pair_groups', 'bounded_groups', 'sign_groups', 'beside_signs', 'ink_gaps', 'seen_groups',
+           'stroke_of', 'stroke_groups', 'drawn_groups', 'all_groups', 'excess', 'dealt', 'chance_limit', 'Finding',
+           'compare', 'BehaviourReport', 'behaviour_report', 'checked_values', 'Sweep', 'sweep']
 
 # %% ../nbs/11_inspect.ipynb #63b4bb33
 import json
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,7 +67,8 @@ def align(
             i -= 1
         else:
             j -= 1
-            added[max(0, i - 1)] += 1
+            doubled = i < len(text) and read[j] == text[i] == found[i]
+            added[i if doubled else max(0, i - 1)] += 1
     return found, added
 
 # %% ../nbs/11_inspect.ipynb #08ed21b3
@@ -94,10 +95,16 @@ def _texts(predict: Reader, images: NDArray[Any], size: int) -> list[str]:
     read = list[str]()
     for start in range(0, len(images), size):
         few = images[start : start + size]
-        texts = [str(text) for text in predict(few)]
+        found: Any = predict(few)
+        if isinstance(found, str) or not hasattr(found, "__iter__"):
+            raise ValueError(f"predict must give a text for each image, got {found!r}")
+        texts = list(found)
         if len(texts) != len(few):
             raise ValueError(f"predict gave {len(texts)} texts for {len(few)} images: one for each")
-        read += texts
+        odd = [text for text in texts if not isinstance(text, (str, int, np.integer))]
+        if odd:
+            raise ValueError(f"predict must give texts, got {odd[0]!r} ({type(odd[0]).__name__})")
+        read += map(str, texts)
     return read
 
 # %% ../nbs/11_inspect.ipynb #38b27c41
@@ -205,16 +212,29 @@ def sign_groups(
 ) -> Groups:
     """Group digits by the sign that goes with their line."""
     codes = np.unique(values[known]).astype(int).tolist()
-    return {(name, chr(c) if c else "none"): known & (values == c) for c in codes}
+    groups = {(name, chr(c) if c else "none"): known & (values == c) for c in codes}
+    return groups | {(name, "some"): known & (values > 0)}
+
+
+def beside_signs(
+    batch: SequenceBatch,
+    name: str,  # of SIGNED
+    groups: Groups,  # from sign_groups
+) -> Groups:
+    """Group the digits that stand beside a sign."""
+    left, right, _ = _places(batch)
+    dotted = (right > 0) & (right % 3 == 0)
+    where = {"page.before": left == 0, "page.after": right == 0, "page.thousands": dotted}[name]
+    return {(name, f"{which}, beside it"): mask & where for (_, which), mask in groups.items()}
 
 # %% ../nbs/11_inspect.ipynb #b4cd7a5b
 def ink_gaps(
     batch: SequenceBatch,
 ) -> NDArray[np.int64]:  # shape (N, L); a large number where there is no neighbour
     """Measure how far each digit's ink is from that of its nearer neighbour, in pixels."""
-    far = np.int64(1 << 40)
+    far, seen = np.int64(1 << 40), batch.boxes[:, :, 2] > batch.boxes[:, :, 0]
     apart = batch.boxes[:, 1:, 0].astype(np.int64) - batch.boxes[:, :-1, 2]
-    apart = np.where(batch.digits[:, 1:] >= 0, apart, far)
+    apart = np.where((batch.digits[:, 1:] >= 0) & seen[:, 1:] & seen[:, :-1], apart, far)
     edge = np.full((len(batch), 1), far)
     return np.minimum(np.hstack([edge, apart]), np.hstack([apart, edge]))
 
@@ -223,17 +243,47 @@ def seen_groups(batch: SequenceBatch) -> Groups:
     """Group digits by what shows: their gaps, their height, and how near the edges they are."""
     _, _, used = _places(batch)
     gaps, boxes = ink_gaps(batch), batch.boxes.astype(np.int64)
-    near = used & (gaps < 1 << 40)
+    near, seen = used & (gaps < 1 << 40), used & (boxes[:, :, 2] > boxes[:, :, 0])
+    (_, tall, wide), (x0, _, x1, y1) = batch.images.shape, np.moveaxis(boxes, 2, 0)
     groups = bounded_groups("ink gap", gaps, near)
     groups["ink gap", "touching"] = near & (gaps <= 0)
     shown = {
         "ink height": boxes[:, :, 3] - boxes[:, :, 1],
-        "from the left edge": boxes[:, :, 0],
-        "from the right edge": batch.images.shape[2] - boxes[:, :, 2],
+        "ink width": x1 - x0,
+        "from the left edge": x0,
+        "from the right edge": wide - x1,
+        "from the lower edge": tall - y1,
     }
     for name, values in shown.items():
-        groups |= bounded_groups(name, values, used)
+        groups |= bounded_groups(name, values, seen)
     return groups
+
+# %% ../nbs/11_inspect.ipynb #693798f1
+def stroke_of(
+    ink: NDArray[np.bool_],  # of one digit, shape (h, w)
+) -> tuple[float, float]:  # thickness in pixels, and slant to the right in degrees
+    """Measure how thick a digit is written, and how it leans."""
+    room = np.pad(ink, 1)
+    inner = ink & room[:-2, 1:-1] & room[2:, 1:-1] & room[1:-1, :-2] & room[1:-1, 2:]
+    rows, columns = np.nonzero(ink)
+    tall = float(rows.var()) if len(rows) else 0.0
+    drift = float(((rows - rows.mean()) * (columns - columns.mean())).mean()) if tall else 0.0
+    thick = 2 * len(rows) / max(1, len(rows) - int(inner.sum()))
+    return thick, float(np.degrees(np.arctan2(-drift, tall))) if tall else 0.0
+
+# %% ../nbs/11_inspect.ipynb #6838b1fd
+def stroke_groups(batch: SequenceBatch) -> Groups:
+    """Group digits without paper by their strokes."""
+    if any(name.startswith("page.") for name in batch.factors):
+        return {}
+    images, seen = as_bytes(batch.images), batch.boxes[:, :, 2] > batch.boxes[:, :, 0]
+    dark = images > 127 if images.mean() < 127 else images < 128
+    thick, slant = np.zeros((2, *seen.shape))
+    for n, j in np.argwhere(seen).tolist():
+        x0, y0, x1, y1 = batch.boxes[n, j].tolist()
+        thick[n, j], slant[n, j] = stroke_of(dark[n, y0:y1, x0:x1])
+    groups = bounded_groups("ink thickness", thick, seen) | bounded_groups("ink slant", slant, seen)
+    return groups | bounded_groups("size of ink slant", np.abs(slant), seen)
 
 # %% ../nbs/11_inspect.ipynb #097aa41f
 def drawn_groups(batch: SequenceBatch) -> Groups:
@@ -244,7 +294,8 @@ def drawn_groups(batch: SequenceBatch) -> Groups:
         values = np.asarray(batch.factors[name], np.float64)
         values = np.broadcast_to(values if values.ndim == 2 else values[:, None], used.shape)
         known = used & (batch.digits == STROKES[name]) if name in STROKES else used
-        groups |= (sign_groups if name in SIGNED else bounded_groups)(name, values, known)
+        own = (sign_groups if name in SIGNED else bounded_groups)(name, values, known)
+        groups |= own | (beside_signs(batch, name, own) if name in SIGNED else {})
         if (values[used] < 0).any() and (values[used] > 0).any():
             groups |= bounded_groups(f"size of {name}", np.abs(values), used)
     return groups
@@ -257,7 +308,8 @@ def all_groups(
     """Group digits in all ways that leave enough on both sides."""
     _, _, used = _places(batch)
     most = 0.8 * used.sum()
-    ways = (written_groups, place_groups, pair_groups, seen_groups, drawn_groups)
+    seen = (seen_groups, stroke_groups)
+    ways = (written_groups, place_groups, pair_groups, *seen, drawn_groups)
     kept = {name: mask & used for way in ways for name, mask in way(batch).items()}
     return {name: mask for name, mask in kept.items() if least <= mask.sum() <= most}
 
@@ -380,7 +432,8 @@ class BehaviourReport:
     def save(self, path: str | Path) -> None:
         """Write a page of HTML that needs no other file."""
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Report</title>'
-        atomic_write(Path(path), f"{head}{_as_html(self)}</html>".encode())
+        page = f"{head}{_as_html(self)}</html>"  # half a pair, from a reader, has no bytes
+        atomic_write(Path(path), page.encode(errors="backslashreplace"))
 
 # %% ../nbs/11_inspect.ipynb #f2c8be2c
 def _told(report: BehaviourReport) -> str:
@@ -418,8 +471,9 @@ def behaviour_report(
 
     Raises ValueError if it does not give a text for each image, or if there is no such factor.
     """
+    moved = {name: checked_values(name, values) for name, values in (sweeps or {}).items()}
     reading = read_all(predict, ds, count, batch_size)
-    few, moved = min(len(reading.read), 500), {} if sweeps is None else dict(sweeps)
+    few = min(len(reading.read), 500)
     curves = [sweep(predict, ds, name, values, few, batch_size) for name, values in moved.items()]
     groups = all_groups(reading.batch)
     limit = chance_limit(reading, groups, seed=seed) if groups and reading.wrong.any() else 0.0
@@ -511,6 +565,17 @@ def _sweep_html(one: "Sweep") -> str:
         f"<figcaption>{escape(one.factor)}: digits read right, 0 to 100 %</figcaption></figure>"
     )
 
+# %% ../nbs/11_inspect.ipynb #07ef142c
+def checked_values(
+    factor: str,
+    values: ArrayLike,  # to move it to
+) -> list[float]:
+    """Check where a factor shall be moved; raises ValueError if it is no list of numbers."""
+    array = np.asarray(values)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf":
+        raise ValueError(f"{factor} must be moved to a list of numbers, got {values!r}")
+    return cast(list[float], array.tolist())
+
 # %% ../nbs/11_inspect.ipynb #98570f74
 class Sweep(NamedTuple):
     """How well the same samples are read as one factor moves."""
@@ -542,9 +607,9 @@ def sweep(
 ) -> Sweep:
     """Move one factor and fix the rest.
 
-    Raises ValueError if the data set has no such factor.
+    Raises ValueError if the data set has no such factor, or if there are no values to try.
     """
-    tried = np.asarray(values).tolist()
+    tried = checked_values(factor, values)
     right, intervals = [], []
     for value in tried:
         reading = read_all(predict, ds, count, batch_size, {factor: value})

@@ -6,8 +6,8 @@
 __all__ = ['CLASSES', 'LEAST_WIDTH', 'Maker', 'GOLDEN', 'SHAKE', 'SHOWN', 'SHARE', 'BEAM', 'LIKELY', 'DISSENT', 'make_network',
            'decode', 'text_labels', 'string_losses', 'text_losses', 'Lessons', 'source_lessons', 'shaken',
            'picture_lessons', 'mixed_lessons', 'several_lessons', 'looks_at', 'side_by_side', 'as_strips',
-           'split_sources', 'check_sources', 'ahead', 'make_optimizer', 'batch_loss', 'Epoch', 'Best', 'teach',
-           'traced', 'Recogniser', 'read_strips', 'likely_texts', 'reading_costs', 'surest', 'read_pictures',
+           'split_sources', 'used_ids', 'check_sources', 'ahead', 'make_optimizer', 'batch_loss', 'Epoch', 'Best',
+           'teach', 'traced', 'Recogniser', 'read_strips', 'likely_texts', 'reading_costs', 'surest', 'read_pictures',
            'as_sources', 'evaluate_recogniser', 'fit_recogniser', 'judged_sources', 'save_recogniser', 'checked_place',
            'load_recogniser']
 
@@ -42,6 +42,7 @@ from digitseq.preparing import (
     nearer,
     prepare,
     to_grey,
+    white_level,
     without_slope,
 )
 from .scoring import Evaluation, score
@@ -86,7 +87,7 @@ def make_network(
     Source: Shi, Bai and Yao, "An end-to-end trainable neural network for image-based sequence
     recognition", 2015; dilated convolutions in place of its recurrent layers.
     """
-    keras = import_extra("keras", "tf")
+    keras, seed = import_extra("keras", "tf"), seed % 2**30  # initializers take 31 bits
     picture = keras.Input((height, None, 1))
     even = {"center": False, "scale": False, "epsilon": 1e-3}
     x = keras.layers.LayerNormalization(axis=(1, 2, 3), **even)(picture)
@@ -346,10 +347,11 @@ def _plain(picture: Any, height: int) -> NDArray[np.uint8] | None:
     if not isinstance(picture, np.ndarray):
         return None
     grey = picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
-    if grey.ndim != 2 or grey.shape[0] != height:
+    if grey.ndim != 2 or grey.shape[0] != height or not grey.size:
         return None
-    grey = grey if grey.dtype == np.uint8 else np.rint(grey * 255)
-    return np.clip(grey, 0, 255).astype(np.uint8)
+    if grey.dtype != np.uint8:
+        grey = np.rint(np.minimum(grey / white_level(grey), 1) * 255)
+    return np.asarray(grey, np.uint8)
 
 # %% ../nbs/10_train.ipynb #5de98ad3
 def side_by_side(
@@ -368,14 +370,17 @@ def _looks(picture: Any, height: int) -> list[NDArray[np.uint8]]:
 
 # %% ../nbs/10_train.ipynb #7b80c117
 def as_strips(
-    pictures: Any,  # an array (N, H, W), or a list of pictures, arrays or paths
+    pictures: Any,  # an array (N, H, W), or a list of pictures, arrays or paths; or one of them
     height: int,  # of what the network reads
 ) -> list[list[NDArray[np.uint8]]]:  # of each, shape (height, w), w at least LEAST_WIDTH
     """Bring pictures to one height, by one look or by three.
 
-    Those that have it already are taken as they are.
+    Those that have it already are taken as they are. Raises ValueError if it is no picture at all.
     """
-    alone = isinstance(pictures, (str, os.PathLike))
+    one = isinstance(pictures, (str, os.PathLike, Image.Image))
+    alone = one or (isinstance(pictures, np.ndarray) and pictures.ndim == 2)
+    if not alone and not hasattr(pictures, "__iter__"):
+        raise ValueError(f"images must be an array (N, H, W) or a list, got {pictures!r}")
     return [_looks(picture, height) for picture in ([pictures] if alone else pictures)]
 
 # %% ../nbs/10_train.ipynb #54c0d193
@@ -397,22 +402,35 @@ def split_sources(
 def _shared(own: NDArray[Any] | None, other: NDArray[Any] | None) -> int:
     return 0 if own is None or other is None else len(np.intersect1d(own, other))
 
+# %% ../nbs/10_train.ipynb #3c0b95e7
+def used_ids(
+    source: Any,  # a data set
+) -> NDArray[np.int64]:  # of the glyphs that it may show
+    """Tell which glyphs a data set is made of."""
+    if isinstance(source, DigitSequences):
+        return source.glyphs.ids
+    found = np.empty(0, np.int64)
+    for start in range(0, len(source), 1024):
+        batch = source.batch(np.arange(start, min(start + 1024, len(source))))
+        found = np.union1d(found, batch.sources)
+    return found[found >= 0]
+
 # %% ../nbs/10_train.ipynb #34ba7d7c
 def check_sources(
-    train: object,  # what the network learns from
-    validation: object,  # what it is judged on
+    train: Any,  # what the network learns from
+    validation: Any,  # what it is judged on
 ) -> None:
     """Check that two data sets share no glyph and no writer.
 
     Raises ValueError if they do.
     """
-    if not (isinstance(train, DigitSequences) and isinstance(validation, DigitSequences)):
-        return
-    for what in ("ids", "writers"):
-        shared = _shared(getattr(train.glyphs, what), getattr(validation.glyphs, what))
-        if shared:
+    shared = {"ids": _shared(used_ids(train), used_ids(validation))}
+    if isinstance(train, DigitSequences) and isinstance(validation, DigitSequences):
+        shared["writers"] = _shared(train.glyphs.writers, validation.glyphs.writers)
+    for what, many in shared.items():
+        if many:
             raise ValueError(
-                f"validation shares {shared} {what} with what is trained on, and would praise what"
+                f"validation shares {many} {what} with what is trained on, and would praise what"
                 " was learned by heart: split the glyphs first, or pass leaky=True"
             )
 
@@ -534,11 +552,11 @@ class Recogniser:
 
     def __init__(
         self,
-        height: int = 32,  # of what it reads, in pixels: a multiple of 16
+        height: int = 32,  # of what it reads, in pixels: 16, 32, 48 or 64
         seed: int = 0,  # of its weights
         model: Any = None,  # a network that was made before
     ) -> None:
-        if as_integer(height, "height", 16, 128) % 16:
+        if as_integer(height, "height", 16, 64) % 16:
             raise ValueError(f"height must be a multiple of 16, got {height}")
         self.height, self.trained = height, model is not None
         import_extra("tensorflow", "tf")
@@ -849,15 +867,17 @@ def _plan_pictures(
     validation: Any,
     samples: int | None,
 ) -> tuple[Lessons, Callable[[], Evaluation | None]]:
-    how = (reader.height, samples)
+    how, many = (reader.height, samples), len(texts)
+    if len(pictures) != many or not many:
+        raise ValueError(f"there must be a text for each of {len(pictures)} pictures, got {many}")
     asked = _pictures_judge(reader, validation)
     if asked or hasattr(validation, "batch") or isinstance(validation, (list, tuple)):
         judges = [] if asked else as_sources(validation, "validation")
         lessons = picture_lessons(pictures, texts, *how)
         return lessons, asked or (lambda: reader.evaluate(judges))
-    tenth = len(texts) // 10 if len(texts) >= 100 else 0
-    count = tenth if validation is None else as_integer(validation, "validation", 0)
-    order = np.random.default_rng(0).permutation(len(texts))
+    tenth = many // 10 if many >= 100 else 0
+    count = tenth if validation is None else as_integer(validation, "validation", 0, many - 1)
+    order = np.random.default_rng(0).permutation(many)
     out, inside = order[:count].tolist(), order[count:].tolist()
     chosen = picture_lessons([pictures[k] for k in inside], [texts[k] for k in inside], *how)
     kept, told = [pictures[k] for k in out], [texts[k] for k in out]

@@ -707,9 +707,11 @@ def test_a_file_in_the_place_of_a_folder_is_named(here: Path) -> None:
 
 
 def test_the_module_explains_itself_and_does_nothing_else(tmp_path: Path) -> None:
-    done = python("-m", "digitseq.api", "--help", folder=tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = python("-m", "digitseq.api", "--help", folder=empty)
     assert done.returncode == 0 and "three folders" in " ".join(done.stdout.split())
-    assert list(tmp_path.iterdir()) == []
+    assert list(empty.iterdir()) == []
 
 
 # Augmented digits

@@ -23,6 +23,9 @@ from digitseq.inspecting import (
     dealt,
     ink_gaps,
     read_all,
+    seen_groups,
+    stroke_groups,
+    stroke_of,
     sweep,
 )
 from digitseq.loading import load_sample
@@ -116,6 +119,28 @@ def misreads_large(sample: Sample, k: int) -> str:
     return "8" if sample.factors["augment.zx"][k] < 0.95 else sample.text[k]
 
 
+def reads_threes_twice(sample: Sample, k: int) -> str:
+    return sample.text[k] * (1 + (sample.text[k] == "3"))
+
+
+def stroke(sample: Sample, k: int) -> tuple[float, float]:
+    x0, y0, x1, y1 = sample.boxes[k]
+    return stroke_of(sample.image[y0:y1, x0:x1] > 127)
+
+
+def misreads_thick(sample: Sample, k: int) -> str:
+    return other(sample.text[k]) if stroke(sample, k)[0] > 4.6 else sample.text[k]
+
+
+def misreads_slanted(sample: Sample, k: int) -> str:
+    return other(sample.text[k]) if stroke(sample, k)[1] > 18 else sample.text[k]
+
+
+def misreads_narrow(sample: Sample, k: int) -> str:
+    x0, _, x1, _ = sample.boxes[k]
+    return other(sample.text[k]) if 0 < x1 - x0 < 8 else sample.text[k]
+
+
 FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "fours and nines": (confuses_four_and_nine, {"digit 4", "digit 9"}),
     "touching": (misses_touching, {"ink gap touching"}),
@@ -127,6 +152,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "ones after sevens": (adds_a_one_after_sevens, {"digit 7"}),
     "long strings": (fails_on_long_strings, {"length 6"}),
     "short strings": (fails_on_short_strings, {"length 2"}),
+    "threes twice": (reads_threes_twice, {"digit 3"}),
+    "thick strokes": (misreads_thick, {"ink thickness"}),
+    "slanted digits": (misreads_slanted, {"ink slant"}),
+    "narrow digits": (misreads_narrow, {"ink width"}),
 }
 
 
@@ -155,8 +184,26 @@ def fails_in_frames(sample: Sample, k: int) -> str:
     return other(sample.text[k]) if sample.factors["page.frame"] > 0 else sample.text[k]
 
 
+def reads_dots(sample: Sample, k: int) -> str:
+    right = sample.length - 1 - k
+    dotted = sample.factors["page.thousands"] == ord(".") and right > 0 and right % 3 == 0
+    return sample.text[k] + "1" * int(dotted)
+
+
+def reads_signs_before(sample: Sample, k: int) -> str:
+    return "5" * int(k == 0 and sample.factors["page.before"] > 0) + sample.text[k]
+
+
+def fails_beside_a_dollar(sample: Sample, k: int) -> str:
+    dollar = sample.factors["page.before"] == ord("$")
+    return other(sample.text[k]) if dollar else sample.text[k]
+
+
 SIGN_FAULTS: dict[str, tuple[Fault, str]] = {
-    "dashes read as ones": (reads_dashes, "page.after -"),
+    "dashes read as ones": (reads_dashes, "page.after -, beside it"),
+    "dots read as ones": (reads_dots, "page.thousands ., beside it"),
+    "signs read as fives": (reads_signs_before, "page.before some, beside it"),
+    "lines with a dollar": (fails_beside_a_dollar, "page.before $"),
     "flagged ones read as sevens": (misreads_drawn("flag", "1", "7"), "page.flag some"),
     "crossed sevens read as fours": (misreads_drawn("crossed", "7", "4"), "page.crossed some"),
     "tailed nines read as fives": (misreads_drawn("tail", "9", "5"), "page.tail some"),
@@ -527,3 +574,76 @@ def test_the_limit_is_that_of_the_worst_of_all_groups(ds: DigitSequences) -> Non
     few = dict(list(groups.items())[:5])
     assert inspecting.chance_limit(reading, few) < inspecting.chance_limit(reading, groups)
     assert inspecting.chance_limit(reading, groups) == inspecting.chance_limit(reading, groups)
+
+
+def test_a_digit_that_is_read_twice_is_charged_itself() -> None:
+    for text, read, added in (
+        ("137", "1337", [0, 1, 0]),
+        ("31", "331", [1, 0]),
+        ("13", "133", [0, 1]),
+        ("1373", "13733", [0, 0, 0, 1]),
+        ("12", "192", [1, 0]),
+        ("12", "1912", [2, 0]),
+        ("137", "13337", [0, 2, 0]),
+    ):
+        assert align(text, read) == (list(text), added), (text, read)
+
+
+@pytest.mark.parametrize("told", [None, "7", 5, [None] * 9, [b"7"] * 9, [["7"]] * 9, [1.0] * 9])
+def test_what_is_no_text_is_refused(ds: DigitSequences, told: Any) -> None:
+    with pytest.raises(ValueError, match="predict must give"):
+        read_all(lambda images: told, ds, count=9)
+
+
+def test_numbers_are_taken_for_texts(ds: DigitSequences) -> None:
+    told = read_all(lambda images: np.arange(len(images)), ds, count=9)
+    assert told.read == [str(k) for k in range(9)]
+
+
+@pytest.mark.parametrize("values", [[], 2, None, "5", [[1, 2]], ["a"]])
+def test_a_sweep_that_goes_nowhere_is_refused_before_the_reading(
+    ds: DigitSequences, values: Any
+) -> None:
+    def reads(images: np.ndarray) -> list[str]:
+        raise AssertionError("something was read")
+
+    for call in (
+        lambda: sweep(reads, ds, "gaps", values, 9),
+        lambda: behaviour_report(reads, ds, 9, sweeps={"gaps": values}),
+    ):
+        with pytest.raises(ValueError, match="gaps must be moved to a list of numbers, got"):
+            call()
+
+
+def test_half_a_pair_of_code_units_can_be_saved(ds: DigitSequences, tmp_path: Path) -> None:
+    behaviour_report(lambda images: ["\ud800"] * len(images), ds, 20).save(tmp_path / "page.html")
+    assert "\\ud800" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@given(st.integers(1, 9), st.integers(-40, 40))
+def test_strokes_are_as_thick_and_as_slanted_as_they_are_drawn(thick: int, degrees: int) -> None:
+    y, x = np.mgrid[:200, :400]
+    off = (x - 200) + (y - 100) * np.tan(np.radians(degrees))
+    ink = np.abs(off) * np.cos(np.radians(degrees)) <= thick
+    found, slant = stroke_of(ink)
+    assert abs(slant - degrees) < 1.5
+    assert 0.6 < found / (2 * thick + 1) < 1.4
+    assert stroke_of(np.zeros((5, 5), bool)) == (0.0, 0.0)
+
+
+def test_dark_ink_on_light_paper_has_the_same_strokes(ds: DigitSequences) -> None:
+    few = ds.replace(num_samples=200)
+    light, dark = (stroke_groups(one[:]) for one in (few, few.replace(ink="black")))
+    assert light.keys() == dark.keys() and len(light) > 20
+    assert all((light[name] == dark[name]).all() for name in light)
+
+
+def test_what_is_not_seen_has_no_neighbour_and_no_edge() -> None:
+    spec = SequenceSpec(300, 3, 120, augment={"width_shift_range": [27]}, seed=1)
+    batch = DigitSequences(load_sample(), spec)[:]
+    gone = batch.boxes[:, :, 2] == 0
+    assert gone.any()
+    assert (np.abs(ink_gaps(batch)[ink_gaps(batch) < 1 << 40]) < 120).all()
+    for (what, _), mask in seen_groups(batch).items():
+        if what.startswith(("from", "ink")):
+            assert not (mask & gone).any()
