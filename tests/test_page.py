@@ -1,8 +1,10 @@
 """Pages: each a pure function of its number, labelled to the pixel, and like what was measured."""
 
+import copy
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -521,3 +523,82 @@ def test_a_page_from_a_file_and_a_recipe(
     assert "did you mean 'cheque'" in capsys.readouterr().err
     assert main(["generate", "three", "--page", "none.json", *common]) == 2
     assert not Path("three").exists()
+
+
+# What must not depend on how something was written down, kept or drawn before
+
+
+def test_equal_settings_draw_alike_in_whatever_order_they_were_written() -> None:
+    chances = {"-": 0.2, "=": 0.3, "#": 0.1}
+    turned = dict(reversed(chances.items()))
+    one, other = (pages(Page(writing={"after": each}), seed=1) for each in (chances, turned))
+    assert one.spec == other.spec and one.spec.sha256 == other.spec.sha256
+    assert_same(one[:64], other[:64])
+    again = Page.from_json(json.dumps(json.loads(one.spec.page.to_json()), sort_keys=True))
+    assert_same(pages(again, seed=1)[:64], one[:64])
+
+
+@pytest.mark.parametrize("name", ["cheque", "photo"])
+def test_a_preset_is_the_same_for_everybody(name: str) -> None:
+    before, preset = pages(name).spec.sha256, Page.preset(name)
+    spelled = preset.to_dict()
+    spelled["writing"]["after"]["-"] = 0.61
+    pages(name).spec.to_dict()["page"]["writing"]["after"]["-"] = 0.61
+    signs = preset.writing.after
+    for change in (
+        lambda: signs.update({"-": 0.6}),
+        lambda: signs.__setitem__("-", 0.6),
+        lambda: signs.pop("-"),
+        lambda: signs.clear(),
+        lambda: signs.setdefault("x", 0.6),
+        lambda: signs.__ior__({"-": 0.6}),
+        lambda: signs.__delitem__("-"),
+        lambda: signs.popitem(),
+    ):
+        with pytest.raises(TypeError, match="can't be changed: make another setting"):
+            change()
+    assert Page.preset(name).writing.after["-"] < 0.2 and pages(name).spec.sha256 == before
+    changed = Page.from_dict(spelled)
+    assert changed != preset and changed.writing.after["-"] == 0.61
+
+
+def test_specs_with_pages_can_be_keys_and_travel() -> None:
+    specs = [pages(name).spec for name in PRESETS]
+    assert len({*specs, *(pages(name).spec for name in PRESETS)}) == len(PRESETS)
+    for spec in specs:
+        again = pickle.loads(pickle.dumps(spec))
+        assert again == spec and hash(again) == hash(spec)
+        assert copy.deepcopy(spec.page).to_dict() == spec.page.to_dict()
+
+
+@pytest.mark.parametrize("side", [56, 112])
+def test_a_page_looks_alike_however_fine_its_glyphs_are(side: int) -> None:
+    some = GLYPHS.subset(np.arange(0, len(GLYPHS), 10))
+    sizes = [Image.fromarray(one).resize((side, side), Image.BICUBIC) for one in some.images]
+    fine = Glyphs(np.stack([np.asarray(one) for one in sizes]), some.labels, some.ids)
+    spec = SequenceSpec(200, 4, 120, 32, page="cheque", seed=1)
+    coarse, other = (DigitSequences(each, spec)[:] for each in (some, fine))
+    assert (other.boxes[:, :, 2] > other.boxes[:, :, 0]).mean() > 0.999
+    assert np.abs(coarse.boxes - other.boxes).mean() < 1
+    assert np.corrcoef(coarse.images.ravel(), other.images.ravel())[0, 1] > 0.85
+    assert 0.95 < coarse.images.mean() / other.images.mean() < 1.05
+
+
+def test_a_sign_before_boxes_stands_beside_the_first_digit() -> None:
+    writing = {"pitch": 1.0, "before": {"#": 1.0}}
+    batch = pages(Page(writing=writing), length=3, ink="black")[:100]
+    masks = batch.masks()
+    for image, mask, box in zip(batch.images, masks, batch.boxes[:, 0], strict=True):
+        sign = (image < 128) & (mask == 0)
+        assert sign[:, : box[0]].sum() > 20
+        assert sign[:, box[0] :].sum() == 0
+
+
+def test_there_is_no_gap_beside_what_is_not_seen() -> None:
+    writing = {"fill": 2.0, "drop": [0.0, 1.0], "wander": [-1.5, 1.5]}
+    batch = pages(Page(writing=writing), length=4)[:]
+    seen = batch.boxes[:, :, 2] > batch.boxes[:, :, 0]
+    both = seen[:, 1:] & seen[:, :-1]
+    assert not both.all() and both.any()
+    apart = batch.boxes[:, 1:, 0] - batch.boxes[:, :-1, 2]
+    assert np.array_equal(batch.gaps, np.where(both, apart, 0))

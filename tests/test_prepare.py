@@ -650,3 +650,56 @@ def test_reducing_leaves_enough(rows: int, columns: int, enough: int) -> None:
     assert factor == 1 or min(small.shape) < 2 * enough + 1
     assert small.shape == (-(-rows // factor), -(-columns // factor))
     assert np.allclose(small, 0.25)
+
+
+# Boxes, and sheets on other sheets
+
+
+def boxed(height: int, thick: int, blur: float, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Write digits into boxes that they nearly fill; give the page, what is clean, and how many."""
+    ds = DigitSequences(load_sample(), SequenceSpec(1, 5, 160, texts=("14107",), seed=seed))
+    strip, side = ds[0].image, round(height * 1.25)
+    page, clean = np.full((2, side + 24, 5 * height + 40), 235.0)
+    top, foot = 8, 8 + side
+    for j, (x0, y0, x1, y1) in enumerate(ds[0].boxes.tolist()):
+        tall = height - 2 * thick
+        ink = Image.fromarray(strip[y0:y1, x0:x1])
+        ink = ink.resize((max(3, round((x1 - x0) * tall / (y1 - y0))), tall), Image.BICUBIC)
+        array = np.asarray(ink, float)[:, : height - 4 * thick] / 255
+        left, y = 20 + j * height + (height - array.shape[1]) // 2, (top + foot - tall) // 2
+        for sheet in (page, clean):
+            sheet[y : y + tall, left : left + array.shape[1]] *= 1 - 0.85 * array
+    for x in range(20, 21 + 5 * height, height):
+        page[top:foot, x : x + thick] = 40
+    page[top : top + thick] = page[foot - thick : foot] = 40
+    soft = [ndimage.gaussian_filter(sheet, blur) if blur else sheet for sheet in (page, clean)]
+    return soft[0], soft[1], 5
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.7])
+@pytest.mark.parametrize(("height", "thick"), [(40, 2), (64, 3), (64, 4), (90, 4)])
+def test_boxes_go_and_the_ones_in_them_stay(height: int, thick: int, blur: float) -> None:
+    values = []
+    for seed in range(8):
+        page, clean, _ = boxed(height, thick, blur, seed)
+        values.append(likeness(prepare(page), prepare(clean)))
+    assert np.sort(values)[2] > 0.8, values
+
+
+@pytest.mark.parametrize("grey", [180, 200, 220])
+def test_a_grey_sheet_on_white_is_read(strips: list[np.ndarray], grey: int) -> None:
+    for strip in strips[:8]:
+        ink = np.pad(strip / 255, ((14, 14), (20, 20)))
+        sheet = grey * (1 - 0.8 * ink)
+        page = np.pad(sheet, ((0, 0), (30, 30)), constant_values=255)
+        assert likeness(prepare(page), prepare(sheet)) > 0.9
+
+
+def test_a_float_that_was_rounded_up_is_still_a_share_of_white() -> None:
+    page = np.ones((40, 160), np.float32)
+    page[10:30, 20:30] = page[10:30, 60:70] = 0.1
+    wanted = prepare(page)
+    page[0, 0] = np.float32(1.000001)
+    assert np.array_equal(prepare(page), wanted)
+    colour = np.dstack([page, page, page, np.ones_like(page)])
+    assert np.abs(prepare(colour).astype(int) - wanted).max() <= 2

@@ -50,6 +50,7 @@ from digitseq.training import (
     surest,
     text_labels,
     text_losses,
+    used_ids,
 )
 
 digits = st.text("0123456789", max_size=6)
@@ -749,3 +750,78 @@ def test_without_tensorflow_it_says_what_to_install(
         Recogniser()
     assert main(["train", "--quiet"]) == 2
     assert "pip install 'digitseq[tf]'" in capsys.readouterr().err
+
+
+# What can't be learned from, judged by or read
+
+
+def test_what_was_saved_shows_its_glyphs(tmp_path: Path) -> None:
+    live = data(num_samples=120)
+    kept = load(save(live, tmp_path / "a", "npz", progress=False))
+    other = load(save(data(num_samples=40, seed=9), tmp_path / "b", "npz", progress=False))
+    apart = load(
+        save(
+            DigitSequences(TEST, SPEC.replace(num_samples=40)),
+            tmp_path / "c",
+            "npz",
+            progress=False,
+        )
+    )
+    ids = np.unique(live[:].sources)
+    assert np.array_equal(used_ids(kept), ids[ids >= 0])
+    for taught in (live, kept):
+        with pytest.raises(ValueError, match="validation shares .* ids with what is trained on"):
+            Recogniser().fit(taught, validation=other, epochs=1, samples=16, progress=False)
+        Recogniser().fit(taught, validation=other, epochs=1, samples=16, leaky=True, progress=False)
+        Recogniser().fit(taught, validation=apart, epochs=1, samples=16, progress=False)
+
+
+def test_there_must_be_a_text_for_each_picture() -> None:
+    batch = data()[:20]
+    for texts in (batch.texts[:3], batch.texts * 2, []):
+        with pytest.raises(ValueError, match="there must be a text for each of 20 pictures"):
+            Recogniser().fit(batch.images, texts, epochs=1, samples=16, progress=False)
+    with pytest.raises(ValueError, match="validation must be at most 19, got 20"):
+        Recogniser().fit(batch.images, batch.texts, validation=20, progress=False)
+
+
+def test_numbers_of_any_type_are_read_as_bytes_are(taught: Recogniser) -> None:
+    images = data()[:6].images
+    wanted = as_strips(images, 32)
+    for other in ("int16", "uint16", "int64", "float32", "float64"):
+        assert np.array_equal(as_strips(images.astype(other), 32), wanted)
+    assert np.array_equal(as_strips(images / 255, 32), wanted)
+    assert taught.predict(images.astype(np.float32)) == taught.predict(images)
+    for wrong in (
+        np.full((1, 32, 50), np.nan),
+        np.full((1, 32, 50), -1),
+        np.full((1, 32, 50), 1e6),
+    ):
+        with pytest.raises(ValueError, match="pixels must lie in"):
+            taught.predict(wrong)
+    with pytest.raises(ValueError, match="image must hold bool, integers or floats"):
+        taught.predict([np.full((32, 20), "a", object)])
+
+
+def test_one_picture_is_read_alone(taught: Recogniser) -> None:
+    image = data()[:1].images[0]
+    wanted = taught.predict(image[None])
+    assert taught.predict(image) == wanted
+    larger = Image.fromarray(image).resize((300, 100))
+    assert taught.predict(larger) == taught.predict([larger])
+    for wrong in (None, 5):
+        with pytest.raises(ValueError, match="images must be an array .* or a list, got"):
+            taught.predict(wrong)
+
+
+def test_every_network_that_can_be_had_is_small() -> None:
+    for height in (16, 32, 48, 64):
+        assert make_network(height).count_params() <= 150_000
+    for wrong in (0, 8, 40, 80, 128):
+        with pytest.raises(ValueError, match="height must be"):
+            Recogniser(wrong)
+
+
+@pytest.mark.parametrize("seed", [2**31, 2**63, 2**64 - 1])
+def test_seeds_are_as_large_as_anywhere(seed: int) -> None:
+    assert Recogniser(16, seed).model.count_params() > 0
