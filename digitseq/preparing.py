@@ -287,11 +287,17 @@ def spread(
     grow: bool = True,  # or shrink
 ) -> NDArray[np.bool_]:  # the same shape
     """Let a mask grow or shrink by some rows and columns; outside of it is nothing."""
-    ndimage, out = filters(), mask.view(np.uint8)
-    extreme = ndimage.maximum_filter1d if grow else ndimage.minimum_filter1d
+    (height, width), meet = mask.shape, np.bitwise_or if grow else np.bitwise_and
+    out = np.zeros((height + 2 * rows, width + 2 * columns), np.bool_)
+    out[rows : rows + height, columns : columns + width] = mask
     for axis, reach in enumerate((rows, columns)):
-        out = extreme(out, 2 * reach + 1, axis=axis, mode="constant") if reach else out
-    return np.asarray(out.view(np.bool_))
+        met = 1
+        while met <= 2 * reach:
+            step = min(met, 2 * reach + 1 - met)
+            first, other = (slice(None, -step), slice(step, None))
+            out = meet(out[first], out[other]) if axis == 0 else meet(out[:, first], out[:, other])
+            met += step
+    return out
 
 # %% ../nbs/07_prepare.ipynb #bf2719b5
 def is_line(
@@ -332,6 +338,8 @@ def straight_runs(
     labels, _ = filters().label(thin_runs(ink, length, thick), TOUCHING)
     found, rows, mask = np.zeros_like(labels), [], ink > WEAK
     for k, (y, x) in enumerate(filters().find_objects(labels), 1):
+        if x.stop - x.start < length:
+            continue
         run = labels[y, x] == k
         inked = np.flatnonzero((mask[y, x] & run).any(axis=0))
         wide = int(inked[-1]) + 1 - int(inked[0]) if len(inked) else 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
@@ -703,3 +704,16 @@ def test_a_float_that_was_rounded_up_is_still_a_share_of_white() -> None:
     assert np.array_equal(prepare(page), wanted)
     colour = np.dstack([page, page, page, np.ones_like(page)])
     assert np.abs(prepare(colour).astype(int) - wanted).max() <= 2
+
+
+@given(st.data(), st.integers(0, 9), st.integers(0, 9), st.booleans())
+def test_masks_spread_as_scipy_filters_them(
+    data: st.DataObject, rows: int, columns: int, grow: bool
+) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 24), st.integers(1, 24)))
+    mask = data.draw(hnp.arrays(np.bool_, shape))
+    extreme = ndimage.maximum_filter if grow else ndimage.minimum_filter
+    size = (2 * rows + 1, 2 * columns + 1)
+    wanted = extreme(mask.view(np.uint8), size, mode="constant").astype(bool)
+    found = spread(mask, rows, columns, grow)
+    assert found.dtype == np.bool_ and np.array_equal(found, wanted)
