@@ -207,7 +207,7 @@ def space_generator(
     """
     height = as_integer(image_height, "image_height", 1, MAX_SIDE)
     low, high, _, slack = _fit(length_input_sequence, image_width, height, spacing_range)
-    where = _stream(seed, "spacing", _turn(index))
+    where = _stream(as_integer(seed, "seed", 0, 2**64 - 1), "spacing", _turn(index))
     return draw_gaps_exactly(*where, int(length_input_sequence) - 1, low, high, slack)[0]
 
 # %% ../nbs/13_api.ipynb #9f59b00d
@@ -381,7 +381,7 @@ def generate_random_sequence(
     glyphs, top = _mapped_glyphs(dataset_images, label_mapping)
     ds = _sequences(glyphs, seq_len, spacing, image_width, seed)
     _check_size(many, ds.layout.height * ds.layout.width)
-    first = _turn(index, many)  # nothing fails from here on
+    first = _turn(index, many)
     batch = ds.batch(np.arange(first, first + many))
     return _as_floats(batch.images, top), batch.digits.astype(np.int64)
 

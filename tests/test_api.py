@@ -681,6 +681,13 @@ def test_a_function_that_fails_takes_no_numbers(little: dict[str, NDArray[Any]])
     assert np.array_equal(again.images, fresh.images)
 
 
+def test_a_refused_seed_takes_no_number() -> None:
+    before = api._turns.next
+    with pytest.raises(ValueError, match="seed must be at least 0"):
+        space_generator(3, 120, 28, WIDE, seed=-1)
+    assert api._turns.next == before
+
+
 def test_numbers_that_others_took_meanwhile_stay_taken() -> None:
     turns = api.Turns()
     with pytest.raises(KeyError), turns.lend(3) as first:
