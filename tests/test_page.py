@@ -325,11 +325,36 @@ def test_words_are_those_of_numpys_philox() -> None:
                 )
 
 
-@pytest.mark.parametrize("name", FACTS)
+def test_gaps_of_cheques_are_as_real_ones_were_measured() -> None:
+    spec = SequenceSpec(3000, (2, 7), 900, 96, page=Page(Page.preset("cheque").writing), seed=6)
+    batch = DigitSequences(GLYPHS, spec)[:]
+    tall = (batch.boxes[:, :, 3] - batch.boxes[:, :, 1]).astype(float)
+    there = np.arange(7) < batch.lengths[:, None]
+    usual = np.nanmedian(np.where(there, tall, np.nan), axis=1, keepdims=True)
+    found = (batch.gaps / usual)[there[:, 1:]]  # dots, dashes and all
+    measured = np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95))
+    assert np.abs(measured - FACTS["gap"]).max() < 0.03, measured
+    assert 0.24 < (found < 0).mean() < 0.33  # 27 % of the real ones overlap
+
+
+def test_a_dot_stands_in_the_gap_and_does_not_add_to_it() -> None:
+    page = clean(gap=(0.5, 0.9), thickness=0.1, thousands={".": 0.5})
+    ds = pages(page, length=7, width=500, num_samples=100)
+    dotted, plain = (
+        ds.batch(range(100), override={"page.thousands": sign}) for sign in (float(ord(".")), 0.0)
+    )
+    assert np.array_equal(dotted.gaps, plain.gaps)
+    assert dotted.images.sum() > plain.images.sum()
+    narrow = clean(gap=-0.3, thickness=0.1, thousands={".": 1})
+    gaps = pages(narrow, length=4, width=300, num_samples=100)[:].gaps
+    assert (gaps[:, 0] > 0).all() and (gaps[:, 1:] < 0).all()
+
+
+@pytest.mark.parametrize("name", ("size", "slope", "wander"))
 def test_cheques_are_as_real_ones_were_measured(name: str) -> None:
     assert getattr(Page.preset("cheque").writing, name) == FACTS[name]
     free = {"page.before": 0, "page.after": 0, "page.thousands": 0, "page.slope": 0.0}
-    free |= {"page.turn": 0.0} if name != "gap" else {}
+    free |= {"page.turn": 0.0}
     if name == "slope":
         del free["page.slope"]
     ds = pages("cheque", length=5, width=400, height=48)
@@ -339,15 +364,13 @@ def test_cheques_are_as_real_ones_were_measured(name: str) -> None:
     middles = (batch.boxes[:, :, 0] + batch.boxes[:, :, 2]) / 2
     feet = batch.boxes[:, :, 3].astype(float)
     line = [np.polyfit(x, y, 1) for x, y in zip(middles, feet, strict=True)]
-    if name == "gap":
-        found = batch.gaps / usual
-    elif name == "size":
+    if name == "size":
         found = tall / usual
     elif name == "slope":
         found = np.degrees(np.arctan([slope for slope, _ in line]))
     else:
         found = (feet - np.median(feet, axis=1, keepdims=True)) / usual
-    tolerance = {"gap": 0.1, "size": 0.12, "slope": 1.6, "wander": 0.05}[name]
+    tolerance = {"size": 0.12, "slope": 1.6, "wander": 0.05}[name]
     measured = np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95))
     assert np.abs(measured - FACTS[name]).max() < tolerance
 

@@ -24,6 +24,7 @@ from digitseq.preparing import (
     reduced,
     spread,
     straight_runs,
+    without_bars,
     without_lines,
     without_specks,
 )
@@ -164,7 +165,7 @@ def same(ink: np.ndarray, *others: Any) -> np.ndarray:
         ),
         ("without_lines", same, {"rule": 1}),
         ("wipeable", lambda mask, line, thick: spread(line, 1, 1), {"strike": 1}),
-        ("without_edges", same, {"scale": 2, "margin": (60, 80), "table": 24}),
+        ("without_edges", same, {"scale": 2, "margin": (60, 80), "table": 24, "noise": 0.02}),
         ("without_specks", lambda ink: np.clip(ink, 0, 1), {"specks": 12}),
         ("has_light_ink", lambda flat: True, {}),
         ("nearer", lambda grey, ink, factor: grey, {"scale": 2, "margin": (500, 700)}),
@@ -687,13 +688,53 @@ def test_boxes_go_and_the_ones_in_them_stay(height: int, thick: int, blur: float
     assert np.sort(values)[2] > 0.8, values
 
 
-@pytest.mark.parametrize("grey", [180, 200, 220])
-def test_a_grey_sheet_on_white_is_read(strips: list[np.ndarray], grey: int) -> None:
+@pytest.mark.parametrize("ends", [15, 30, 45])
+@pytest.mark.parametrize("noise", [0, 2])
+@pytest.mark.parametrize("grey", [90, 130, 150, 180, 220])
+def test_a_grey_sheet_on_white_is_read(
+    strips: list[np.ndarray], grey: int, noise: float, ends: int
+) -> None:
+    rng = np.random.default_rng(grey)
     for strip in strips[:8]:
         ink = np.pad(strip / 255, ((14, 14), (20, 20)))
-        sheet = grey * (1 - 0.8 * ink)
-        page = np.pad(sheet, ((0, 0), (30, 30)), constant_values=255)
-        assert likeness(prepare(page), prepare(sheet)) > 0.9
+        sheet = grey * (1 - 0.8 * ink) + np.linspace(-12, 12, ink.shape[1])
+        page = np.pad(sheet, ((0, 0), (ends, ends)), constant_values=250)
+        page = np.clip(np.rint(page + noise * rng.standard_normal(page.shape)), 0, 255)
+        assert likeness(prepare(page), prepare(strip)) > 0.9
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(4, 20), st.integers(4, 20)),
+        elements=st.floats(0.25, 0.75, width=32),
+    ),
+    st.tuples(*[st.integers(0, 9)] * 4),
+    st.sampled_from([0, 0.2, 0.8, 1]),
+)
+def test_bars_are_cut_off(within: np.ndarray, bars: tuple[int, ...], level: float) -> None:
+    within[0, 0] = within[-1, -1] = 0.25  # no side is of one grey
+    within[0, -1] = within[-1, 0] = 0.75
+    top, bottom, left, right = bars
+    page = np.pad(within, ((top, bottom), (left, right)), constant_values=level)
+    broad = max(bars) >= max(1, min(page.shape) // 4)
+    assert np.array_equal(without_bars(page), within if broad else page)
+
+
+def test_margins_of_a_page_are_no_bars(strips: list[np.ndarray]) -> None:
+    for strip in strips:
+        for page in (strip / np.float32(255), 1 - strip / np.float32(255)):
+            assert without_bars(page) is page
+    blank = np.full((20, 60), 0.5, np.float32)
+    assert without_bars(blank) is blank
+
+
+def test_a_sheet_on_a_screen_is_read_as_if_there_were_no_screen(strips: list[np.ndarray]) -> None:
+    for number, strip in enumerate(strips[:12]):
+        page = sheet(strip, number, noise=0.02, slope=0.2).astype(np.float32)
+        for level, bars in ((0.0, ((0, 0), (40, 60))), (1.0, ((30, 30), (0, 90)))):
+            barred = np.pad(page, bars, constant_values=level)
+            assert np.array_equal(prepare(barred), prepare(page))
 
 
 def test_a_float_that_was_rounded_up_is_still_a_share_of_white() -> None:
