@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['log', 'FilePath', 'ENDLESS', 'MAX_BYTES', 'ARCHIVES', 'OWN_SPELLINGS', 'SHOWN', 'read_raw', 'load_digits',
            'label_mapping', 'Fit', 'Turns', 'space_generator', 'check_map', 'check_positions', 'generate_image',
-           'generate_random_sequence', 'Made', 'stretched', 'free_names', 'write_newest', 'Settings', 'settings',
-           'Driver', 'keras_options', 'shuffled_rounds', 'Augmenter', 'SeqGen', 'read_augmented', 'AugmentedSeqGen',
-           'example']
+           'generate_random_sequence', 'Made', 'stretched', 'free_names', 'write_newest', 'ready_folder', 'Settings',
+           'settings', 'Driver', 'keras_options', 'shuffled_rounds', 'Augmenter', 'SeqGen', 'read_augmented',
+           'AugmentedSeqGen', 'example']
 
 # %% ../nbs/13_api.ipynb #87f64f6e
 import io
@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,6 +108,7 @@ def label_mapping(
     Raises ValueError if a label is no digit.
     """
     digits = np.asarray(labels)
+    digits = digits[:, 0] if digits.shape[1:] == (1,) else digits  # as archives have them
     checked_integers(digits, "labels", np.int8, digits.size, 9)
     return [np.flatnonzero(digits == digit).tolist() for digit in range(10)]
 
@@ -268,6 +270,14 @@ def _as_floats(pixels: NDArray[np.uint8], top: int) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255 / top)
 
 # %% ../nbs/13_api.ipynb #64f20b52
+def _pictures(images: ArrayLike) -> NDArray[Any]:  # shape (n, h, w)
+    array = np.asarray(images)
+    array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+    if array.ndim != 3:
+        raise ValueError(f"images must be (n, h, w) or (n, h, w, 1), got {array.shape}")
+    return array
+
+
 def _image(
     images: ArrayLike,
     mapping: Sequence[Sequence[int]],
@@ -279,7 +289,7 @@ def _image(
 ) -> NDArray[np.float32]:
     """Stack the digits of one sample side by side."""
     (height, width, wide), many = canvas, len(digits)
-    everything = np.asarray(images)
+    everything = _pictures(images)
     chosen = _pick(mapping, digits, _stream(seed, "glyphs", index))
     check_positions(chosen, len(everything))
     pixels, top = _as_bytes(everything[chosen])
@@ -324,7 +334,7 @@ def _mapped_glyphs(
     images: ArrayLike, mapping: Sequence[Sequence[int]]
 ) -> tuple[Glyphs, int]:  # and the top of the scale
     """Make a glyph set of a data set in lists."""
-    pixels, top = _as_bytes(images)
+    pixels, top = _as_bytes(_pictures(images))
     check_map(mapping, range(10))
     order = [place for places in mapping for place in places]
     check_positions(order, len(pixels))
@@ -450,16 +460,31 @@ def write_newest(
         path.rename(next(name for name in numbered if not os.path.lexists(name)))
     fresh.replace(path)
 
+# %% ../nbs/13_api.ipynb #07fa73af
+def ready_folder(
+    name: str | os.PathLike[str],  # relative to the working directory
+) -> Path:
+    """Make a folder that can be written to.
+
+    Raises FileExistsError or NotADirectoryError if a file is in the way, PermissionError if
+    nothing can be written there.
+    """
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except (FileExistsError, NotADirectoryError) as error:
+        raise type(error)(f"{folder} can't be a folder, there is a file: move it away") from error
+    except PermissionError as error:
+        raise PermissionError(f"{folder} can't be written to: work in another folder") from error
+
 # %% ../nbs/13_api.ipynb #71b335df
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder, and be the only one of us who writes to it."""
+    """Be the only one of us who writes to a folder."""
     from filelock import FileLock
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise type(error)(f"{folder} can't be a folder, there is a file: move it away") from error
     with FileLock(folder / ".lock"):
         try:
             yield
@@ -613,7 +638,7 @@ def _write_sequences(
     check_map(driver.label_maps, range(10), driver.mend)
     ds = _sequences(driver.glyphs, seq_len, gaps, width, driver.seed)
     _check_size(many, ds.layout.height * width)
-    path = folder / f"{driver.settings.gen_dataset_name}.npz"
+    path = ready_folder(folder) / f"{driver.settings.gen_dataset_name}.npz"
     with driver.turns.lend(many) as first:
         batch = ds.batch(np.arange(first, first + many))
         images, labels = _as_floats(batch.images, 255 if see_image else 1), batch.digits
@@ -682,7 +707,8 @@ def _augmented(
     with _bar(many, "digits") as bar:
         for k in range(0, many, 1000):
             part = slice(k, min(k + 1000, many))
-            images[part] = aug(glyphs.images[order[part]], seed=driver.seed, start=first + k)
+            digits = glyphs.images[order[part], :, :, None]  # of rank three each, as in Keras
+            images[part] = aug(digits, seed=driver.seed, start=first + k)[..., 0]
             if not np.isfinite(images[part]).all():
                 raise ValueError("augmented digits must be finite numbers: is an option too large?")
             bar.update(part.stop - k)
@@ -696,9 +722,9 @@ def _write_augmented(driver: Driver, num_of_data_to_save: int, aug: Augment) -> 
     """Augment digits: an archive, and pictures of the first few."""
     many = as_integer(num_of_data_to_save, "num_of_data_to_save", 1)
     _check_size(many, driver.glyphs.images[0].size)
+    folder = ready_folder(driver.settings.keras_save_dir)
     if aug.featurewise_center or aug.featurewise_std_normalization or aug.zca_whitening:
-        aug.fit(driver.glyphs.images)
-    folder = Path(driver.settings.keras_save_dir)
+        aug.fit(driver.glyphs.images[..., None])
     path = folder / f"{driver.settings.augmented_keras_gen_data}.npz"
     with driver.augmented.lend(many) as first:
         images, labels = _augmented(driver, aug, first, many)
@@ -780,7 +806,7 @@ def _write_one(
     canvas = (int(to.image_height), image_width, int(to.image_width))
     fit = _fit(len(digits), image_width, canvas[2], gaps)
     data = (driver.glyphs.images, driver.label_maps, digits, fit, canvas, driver.seed)
-    folder = Path(to.image_save_dir)
+    folder = ready_folder(to.image_save_dir)
     with driver.turns.lend(1) as index:
         image = _image(*data, index)[None]
         with _alone_in(folder):
@@ -873,7 +899,7 @@ def _write_figure(driver: AugmentedSeqGen) -> Any:
     """Draw the first augmented digits, and keep the figure."""
     shown = driver.labels[:SHOWN]
     figure = _figure(driver.glyphs.images[:SHOWN], shown)
-    folder = Path(driver.settings.keras_save_dir)
+    folder = ready_folder(driver.settings.keras_save_dir)
     with _alone_in(folder):
         figure.path = free_names(folder, ["".join(map(str, shown.tolist()))])[0]
         atomic_write(figure.path, figure._repr_png_())

@@ -713,6 +713,63 @@ def test_a_file_in_the_place_of_a_folder_is_named(here: Path) -> None:
     assert Path("aug_gen_data").read_text() == "mine" and driver.turns.next == 0
 
 
+def test_a_folder_that_cant_be_written_to_is_named_before_any_work(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_data(DIGITS, LABELS)
+    driver = SeqGen()
+
+    def refused(dir: Path) -> None:
+        raise PermissionError(13, "no", str(dir))
+
+    monkeypatch.setattr(api, "TemporaryFile", refused)
+    monkeypatch.setattr(DigitSequences, "batch", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(Augment, "fit", lambda *_: pytest.fail("work was done"))
+    calls: list[Callable[[], Any]] = [
+        lambda: driver.horizontal_seq_gen("12", WIDE, 90),
+        lambda: driver.generate_random_sequence(3, 2, WIDE, 90),
+        lambda: driver.augment_dataset(9, zca_whitening=True),
+    ]
+    for call, folder in zip(calls, ("gen_data", "aug_gen_data", "keras_data"), strict=True):
+        with pytest.raises(PermissionError, match=f"{folder} can't be written to: work in another"):
+            call()
+    assert driver.turns.next == 0 and driver.augmented.next == 0
+
+
+def test_a_function_of_ones_own_gets_images_of_rank_three(here: Path) -> None:
+    write_data(DIGITS, LABELS)
+    shapes = set()
+
+    def darker(image: NDArray[Any]) -> NDArray[Any]:
+        shapes.add(image.shape)
+        return image[:, :, 0:1] / 2
+
+    plain, dark = (
+        SeqGen().augment_dataset(20, preprocessing_function=function).images
+        for function in (None, darker)
+    )
+    assert shapes == {(28, 28, 1)} and plain.shape == dark.shape == (20, 28, 28)
+    assert np.allclose(dark, plain / 2, atol=1e-3)
+
+
+def test_archives_go_into_the_functions(here: Path) -> None:
+    write_data(DIGITS, LABELS)
+    with np.load(SeqGen().augment_dataset(300).archive) as archive:
+        images, labels = archive["arr_0"], archive["arr_1"]
+    places = label_mapping(labels.reshape(-1, 1))
+    assert places == label_mapping(labels.ravel())
+    deep, flat = (images.reshape(-1, 28, 28, *end) for end in ((1,), ()))
+    one, other = (generate_image(each, places, "2417", WIDE, 200, index=3) for each in (deep, flat))
+    assert np.array_equal(one, other)
+    for each in (deep, flat):
+        made, digits = generate_random_sequence(3, 4, each, places, WIDE, index=0)
+        assert made.shape[0] == 3 and digits.shape == (3, 4)
+    with pytest.raises(
+        ValueError, match=r"images must be .n, h, w. or .n, h, w, 1., got .300, 784"
+    ):
+        generate_image(flat.reshape(300, -1), places, "2417", WIDE, 200)
+
+
 def test_the_module_explains_itself_and_does_nothing_else(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

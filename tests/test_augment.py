@@ -999,7 +999,7 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     ],
     *[
         (lambda wrong=wrong, a=a: Augment().fit(IMAGES, augment=a, seed=wrong), "seed must be")
-        for wrong in (-1, 2**64, 1.5, True, "2", None)
+        for wrong in (-1, 2**64, 1.5, True, "2")
         for a in (True, False)
     ],
     *[
@@ -1008,7 +1008,7 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     ],
     *[
         (lambda wrong=wrong: Augment().flow(IMAGES, seed=wrong), "seed must be")
-        for wrong in (-1, 2**64, 1.5, True, "2", None)
+        for wrong in (-1, 2**64, 1.5, True, "2")
     ],
     *[
         (lambda wrong=wrong: Augment().flow(IMAGES, subset=wrong), "subset must be one of training")
@@ -1485,3 +1485,29 @@ def test_an_edge_that_is_met_exactly_keeps_its_ink(side: int) -> None:
 def test_what_switched_others_on_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} has no place in a spec"):
         check_in_spec(Augment(**{name: True}))
+
+
+def test_the_shape_of_an_image_is_read_in_its_format() -> None:
+    first = Augment(data_format="channels_first", height_shift_range=0.5)
+    last = Augment(height_shift_range=0.5)
+    drawn = first.draw(400, shape=(3, 20, 28))["ty"]
+    assert np.array_equal(drawn, last.draw(400, shape=(20, 28, 3))["ty"])
+    assert np.array_equal(drawn, last.draw(400, shape=(20, 28))["ty"])
+    assert 9 < np.abs(drawn).max() <= 10
+
+
+def test_no_seed_is_a_seed_where_keras_has_none() -> None:
+    aug = Augment(rotation_range=20)
+    none, nought = (next(aug.flow(IMAGES, seed=seed)) for seed in (None, 0))
+    assert np.array_equal(none, nought)
+    whole = Augment(featurewise_center=True, rotation_range=20)
+    none, nought = (
+        whole.fit(IMAGES, augment=True, seed=seed).statistics.mean for seed in (None, 0)
+    )
+    assert np.array_equal(none, nought)
+    with pytest.raises(ValueError, match="seed must be an integer, got ''"):
+        aug.flow(IMAGES, seed="")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="augment must be True or False, got 'yes'"):
+        whole.fit(IMAGES, augment="yes")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="flow needs at least one image, got none"):
+        aug.flow(IMAGES[:0])

@@ -188,13 +188,23 @@ def test_a_factor_can_be_fixed() -> None:
     [
         ({"augment.thetta": 1}, "no factor 'augment.thetta': did you mean 'augment.theta'"),
         ({"augment.theta": [1, 2]}, "augment.theta must be one number, or 4, got"),
-        ({"augment.theta": float("nan")}, "augment.theta must be finite"),
+        ({"augment.theta": float("nan")}, "augment.theta must be within 1e.09"),
         ({"augment.theta": "x"}, "augment.theta must be one number, or 4, got 'x'"),
+        ({"augment.zx": 1e308}, "augment.zx must be within 1e.09, got 1e.308"),
+        ({"augment.ty": [0, 0, -2e9, 0]}, "augment.ty must be within 1e.09"),
     ],
 )
 def test_wrong_overrides_are_refused(override: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(length=4, augment=STRONG).batch([0], override=override)
+
+
+@pytest.mark.parametrize("fill_mode", ["nearest", "constant", "reflect", "wrap"])
+def test_what_an_override_may_be_at_most_stays_in_memory(fill_mode: str) -> None:
+    ds = made(length=4, augment=Augment(rotation_range=5, fill_mode=fill_mode, cval=9))
+    for name in ("theta", "tx", "ty", "shear", "zx", "zy"):
+        for value in (1e9, -1e9, 1e-9):
+            assert ds.batch([0, 1], override={f"augment.{name}": value}).images.shape[0] == 2
 
 
 def test_without_augmentation_there_is_no_such_factor() -> None:

@@ -514,7 +514,7 @@ BAD_OVERRIDES: list[tuple[dict[str, Any], str]] = [
     ({"gaps": 3}, "there is no factor 'gaps'"),
     ({"page.slope": [1, 2, 3, 4, 5, 6]}, "page.slope belongs to the line: give one number"),
     ({"page.gap": [1, 2]}, "page.gap must be one number, or 6, got"),
-    ({"page.gap": float("inf")}, "page.gap must be finite"),
+    ({"page.gap": float("inf")}, "page.gap must be within 1e.09"),
     ({"page.slope": 80}, "page.slope must lie in -30 to 30, got 80"),
     ({"page.after": 64}, "page.after must be ord.. of one of"),
 ]
