@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from digitseq import inspecting
-from digitseq.core import Sample
+from digitseq.core import Glyphs, Sample
 from digitseq.generating import DigitSequences
 from digitseq.inspecting import (
     align,
@@ -247,6 +247,84 @@ def test_a_fault_that_shows_comes_first(pages: DigitSequences, name: str) -> Non
     assert first.interval[0] > first.others[1]
 
 
+def if_it(strikes: Callable[[Sample, int], bool]) -> Fault:
+    """Misread the digits that something is true of."""
+    return lambda sample, k: other(sample.text[k]) if strikes(sample, k) else sample.text[k]
+
+
+def gap_before(sample: Sample, k: int) -> int:
+    return int(sample.boxes[k, 0] - sample.boxes[k - 1, 2]) if k else 0
+
+
+def after_a_dot(sample: Sample, k: int) -> bool:
+    return bool(k and (sample.length - k) % 3 == 0 and sample.factors["page.thousands"] > 0)
+
+
+def swaps_the_last_two(sample: Sample, k: int) -> str:
+    right = sample.length - 1 - k
+    return sample.text[k + 1 - 2 * (right == 0)] if right < 2 else sample.text[k]
+
+
+OTHER_FAULTS: dict[str, tuple[Fault, str]] = {
+    "five and more": (if_it(lambda s, k: s.length >= 5), "lengths beyond 4"),
+    "three and less": (if_it(lambda s, k: s.length <= 3), "lengths up to 3"),
+    "from the fifth on": (if_it(lambda s, k: k >= 4), "places beyond 4"),
+    "the last two swapped": (swaps_the_last_two, "places from the right up to 2"),
+    "after a nought": (if_it(lambda s, k: k > 0 and s.text[k - 1] == "0"), "after digit 0"),
+    "before a one": (if_it(lambda s, k: s.text[k + 1 : k + 2] == "1"), "before digit 1"),
+    "after a wide gap": (if_it(lambda s, k: gap_before(s, k) > 9), "ink gap before "),
+    "upper edge": (if_it(lambda s, k: s.boxes[k, 3] > 0 and s.boxes[k, 1] < 3), "from the upper"),
+    "after a dot": (if_it(after_a_dot), "page.thousands some, after it"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FAULTS)
+def test_a_fault_of_another_kind_comes_first(pages: DigitSequences, name: str) -> None:
+    fault, expected = OTHER_FAULTS[name]
+    first = behaviour_report(reader(pages, fault), pages, count=2500).findings[0]
+    assert f"{first.what} {first.which}".startswith(expected), str(first)
+    assert first.interval[0] > first.others[1]
+
+
+def test_a_writer_and_a_glyph_that_are_always_misread_come_first() -> None:
+    some = load_sample().subset(range(0, 5000, 50))
+    ds = DigitSequences(some, SequenceSpec(2000, 4, seed=2))
+    glyph = int(some.ids[17])
+    first = behaviour_report(reader(ds, if_it(lambda s, k: s.sources[k] == glyph)), ds).findings[0]
+    assert (first.what, first.which) == ("glyph", str(glyph))
+    ids = np.arange(5000)
+    known = Glyphs(load_sample().images, load_sample().labels, ids, writers=ids % 50)
+    ds = DigitSequences(known, SequenceSpec(2000, 4, writer="same", seed=2))
+    fault = if_it(lambda s, k: s.factors["writer"] == 31)
+    first = behaviour_report(reader(ds, fault), ds).findings[0]
+    assert (first.what, first.which) == ("writer", "31")
+
+
+def test_strokes_are_measured_where_no_pen_is_on_record() -> None:
+    ds = DigitSequences(load_sample(), SequenceSpec(2000, 4, page="mnist", seed=4))
+    assert "page.thickness" not in ds[0].factors
+    first = behaviour_report(reader(ds, misreads_thick), ds).findings[0]
+    assert first.what == "ink thickness" and first.which.endswith("or more")
+
+
+def test_what_a_reader_does_to_its_images_changes_nothing(pages: DigitSequences) -> None:
+    honest = reader(pages, confuses_four_and_nine)
+
+    def spoils(images: np.ndarray) -> list[str]:
+        texts = [f" {text}\n" for text in honest(images)]  # as a command prints them
+        images[:] = 0
+        return texts
+
+    spoilt = behaviour_report(spoils, pages, count=500)
+    assert spoilt == behaviour_report(reader(pages, confuses_four_and_nine), pages, count=500)
+
+
+@pytest.mark.parametrize("wrong", [np.array("12"), [True], [False]])
+def test_one_text_for_all_and_switches_are_no_texts(pages: DigitSequences, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="predict must give"):
+        behaviour_report(lambda images: wrong, pages, count=1)
+
+
 def wrong_if(name: str, beyond: float) -> Fault:
     """Misread digits whose property is beyond a value; below minus it, if that is negative."""
 
@@ -439,7 +517,7 @@ SHOWN: dict[str, Callable[[Sample, int], int]] = {
 
 def test_groups_are_what_their_names_say(ds: DigitSequences) -> None:
     batch = ds[:400]
-    groups, gaps = all_groups(batch), ink_gaps(batch)
+    groups, gaps = all_groups(batch), np.minimum(*ink_gaps(batch))
     assert set(SHOWN) <= {what for what, _ in groups}
     for (what, which), mask in groups.items():
         assert mask.shape == batch.digits.shape and mask.dtype == bool
@@ -643,7 +721,7 @@ def test_what_is_not_seen_has_no_neighbour_and_no_edge() -> None:
     batch = DigitSequences(load_sample(), spec)[:]
     gone = batch.boxes[:, :, 2] == 0
     assert gone.any()
-    assert (np.abs(ink_gaps(batch)[ink_gaps(batch) < 1 << 40]) < 120).all()
+    assert all((np.abs(gaps[gaps < 1 << 40]) < 120).all() for gaps in ink_gaps(batch))
     for (what, _), mask in seen_groups(batch).items():
         if what.startswith(("from", "ink")):
             assert not (mask & gone).any()
