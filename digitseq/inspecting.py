@@ -193,7 +193,7 @@ def pair_groups(batch: SequenceBatch) -> Groups:
 LEAST = 15  # digits that a group must have
 LOW_ENDS, HIGH_ENDS = (0.01, 0.02, 0.05), (0.95, 0.98, 0.99)
 
-
+# %% ../nbs/11_inspect.ipynb #6572b600
 def bounded_groups(
     name: str,
     values: NDArray[Any],  # shape (N, L)
@@ -250,9 +250,9 @@ def beside_signs(
     return found
 
 # %% ../nbs/11_inspect.ipynb #b4cd7a5b
-FAR = np.int64(1 << 40)
+FAR = np.int64(1 << 40)  # pixels
 
-
+# %% ../nbs/11_inspect.ipynb #443d3dee
 def ink_gaps(
     batch: SequenceBatch,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # shape (N, L); FAR where there is no neighbour

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ROUNDED', 'LUMA', 'SHAPES', 'EVEN', 'ENOUGH', 'FAINTEST', 'LIGHT', 'BELL', 'JUMP', 'WEAK', 'STRONG', 'TOUCHING',
            'INKS', 'white_level', 'image_pixels', 'file_pixels', 'on_ground', 'luma', 'to_grey', 'even_rows',
-           'without_bars', 'reduced', 'filters', 'slopes', 'fitted', 'without_slope', 'has_light_ink', 'window_of',
-           'paper_under', 'softened', 'ink_levels', 'even_parts', 'stretched', 'spread', 'is_line', 'thin_runs',
-           'straight_runs', 'wipeable', 'wiped', 'parts', 'usual_height', 'inked_shares', 'leans', 'chosen_uprights',
-           'long_lines', 'without_lines', 'edge_parts', 'dark_border', 'without_edges', 'without_specks', 'ink_frame',
-           'framed', 'clean_ink', 'nearer', 'Found', 'find_writing', 'checked_wishes', 'prepare', 'prepare_all']
+           'ringing_rows', 'without_bars', 'reduced', 'filters', 'slopes', 'fitted', 'without_slope', 'has_light_ink',
+           'window_of', 'paper_under', 'softened', 'ink_levels', 'even_parts', 'stretched', 'spread', 'is_line',
+           'thin_runs', 'straight_runs', 'wipeable', 'wiped', 'parts', 'usual_height', 'inked_shares', 'leans',
+           'chosen_uprights', 'long_lines', 'without_lines', 'edge_parts', 'dark_border', 'without_edges',
+           'without_specks', 'ink_frame', 'framed', 'without_cut', 'clean_ink', 'nearer', 'Found', 'find_writing',
+           'checked_wishes', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -142,6 +143,16 @@ def even_rows(
         return 0
     return int(np.argmin((np.abs(grey - grey[0, 0]) <= EVEN).all(axis=1)))
 
+# %% ../nbs/07_prepare.ipynb #6513e0cf
+def ringing_rows(
+    inner: NDArray[np.float32],  # what lies within a bar, from the bar on, shape (H, W)
+    level: np.float32,  # of the bar
+) -> int:  # 9 at most
+    """Count the rows beside a bar that JPEG made uneven."""
+    off = np.median(np.abs(inner[:8] - level), axis=1) > 4 * EVEN
+    count = int(off.argmax())
+    return count + 1 if count else 0
+
 # %% ../nbs/07_prepare.ipynb #c15cabe6
 def without_bars(
     grey: NDArray[np.float32],  # shape (H, W)
@@ -155,7 +166,12 @@ def without_bars(
         return grey
     if any((np.abs(inner - level) <= 2 * EVEN).mean() > 0.1 for level in levels):
         return grey
-    return without_bars(inner)  # there may be others within
+    within, rings = (inner, inner[::-1], inner.T, inner.T[::-1]), [0, 0, 0, 0]
+    for k, (part, side, count) in enumerate(zip(within, sides, counts, strict=True)):
+        rings[k] = ringing_rows(part, side[0, 0]) if count >= 4 else 0
+    top, bottom, left, right = rings
+    less = inner[top : len(inner) - bottom, left : inner.shape[1] - right]
+    return without_bars(less if min(less.shape) >= 3 else inner)  # there may be others within
 
 # %% ../nbs/07_prepare.ipynb #67ec14bc
 ENOUGH = 160  # rows or columns, whichever are fewer
@@ -618,6 +634,26 @@ def framed(
     strip[top : top + h, left : left + w] = np.rint(np.clip(small, 0, 1) * 255)
     return strip
 
+# %% ../nbs/07_prepare.ipynb #ce7d5cb4
+def without_cut(
+    ink: NDArray[np.float32],  # 0 to 1, shape (H, W)
+) -> NDArray[np.float32]:  # the same shape
+    """Drop what the sides of the picture cut off and what does not stand in line with the rest."""
+    mask, near = ink > WEAK, 1 + min(ink.shape) // 80
+    labels, count = filters().label(mask, TOUCHING)
+    sides = labels[:near], labels[-near:], labels[:, :near], labels[:, -near:]
+    cut = np.isin(np.arange(count + 1), np.concatenate([side.ravel() for side in sides]))
+    cut[0] = False
+    whole = mask & ~cut[labels]
+    if not cut.any() or 5 * whole.sum() < mask.sum():
+        return ink
+    along = np.cumsum(whole.sum(axis=1))
+    top, foot = np.searchsorted(along, (0.04 * along[-1], 0.96 * along[-1]))
+    for k, (y, _) in enumerate(filters().find_objects(labels), 1):
+        within, tall = min(y.stop, foot) - max(y.start, top), y.stop - y.start
+        cut[k] &= within < 0.5 * tall or tall < 0.5 * (foot - top)
+    return np.where(spread(cut[labels], 1, 1) & ~whole, np.float32(0), ink)
+
 # %% ../nbs/07_prepare.ipynb #58594610
 def clean_ink(
     flat: NDArray[np.float32],  # dark ink, from `without_slope`, shape (H, W)
@@ -629,7 +665,7 @@ def clean_ink(
     paper = paper_under(flat)
     ink = stretched(paper - flat, even_parts(paper))
     broad = without_edges(ink, max(2, min(ink.shape) // 10))
-    return without_specks(without_edges(without_lines(broad)))
+    return without_cut(without_specks(without_edges(without_lines(broad))))
 
 # %% ../nbs/07_prepare.ipynb #c559246b
 def nearer(

@@ -1,9 +1,10 @@
 """prepare, beyond its notebook: pages whose strip is known, pictures of every kind, blank ones."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -745,6 +746,54 @@ def test_a_float_that_was_rounded_up_is_still_a_share_of_white() -> None:
     assert np.array_equal(prepare(page), wanted)
     colour = np.dstack([page, page, page, np.ones_like(page)])
     assert np.abs(prepare(colour).astype(int) - wanted).max() <= 2
+
+
+def crowded(strip: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Write a line between two others that the sides of the picture cut through."""
+    wide = strip.shape[1] + 40
+    line = np.pad(other, ((0, 0), (4, 4)))
+    lines = np.tile(line, (1, -(-wide // line.shape[1])))[:, :wide] / 255
+    ink = np.pad(strip / 255, ((18, 18), (20, 20)))
+    ink[:8], ink[-8:] = lines[16:24], lines[4:12]
+    return 0.9 - 0.6 * ink
+
+
+def test_lines_that_the_sides_cut_through_go(
+    strips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [crowded(one, other) for one, other in pairwise(strips)]
+    good = [likeness(prepare(page), one) for page, one in zip(pages, strips, strict=False)]
+    assert np.mean(good) > 0.95 and np.sort(good)[1] > 0.85, good
+    monkeypatch.setattr(preparing, "without_cut", same)
+    without = [likeness(prepare(page), one) for page, one in zip(pages, strips, strict=False)]
+    assert np.mean(without) < 0.6, without
+
+
+def test_digits_that_the_sides_cut_through_stay(strips: list[np.ndarray]) -> None:
+    for strip in strips:
+        x0, _, x1, _ = ink_frame(strip / 255)
+        page = 0.9 - 0.6 * np.pad(strip[:, x0 + 2 : x1 - 2] / 255, ((14, 14), (0, 0)))
+        assert likeness(prepare(page), strip[:, x0 + 2 : x1 - 2]) > 0.9
+        y0, y1 = (
+            edges[k] for k, edges in ((1, ink_frame(strip / 255)), (3, ink_frame(strip / 255)))
+        )
+        low = 0.9 - 0.6 * np.pad(strip[y0 + 2 : y1 - 2] / 255, ((0, 0), (14, 14)))
+        assert likeness(prepare(low), strip[y0 + 2 : y1 - 2]) > 0.85
+
+
+@pytest.mark.parametrize("quality", [30, 60, 85])
+@pytest.mark.parametrize("level", [0, 255])
+def test_bars_that_jpeg_made_uneven_are_cut_off(
+    strips: list[np.ndarray], quality: int, level: int
+) -> None:
+    values = []
+    for k, strip in enumerate(strips[:12]):
+        page = 255 * sheet(strip, k, slope=0.2, contrast=0.5)
+        page = np.pad(np.rint(page).astype(np.uint8), ((0, 0), (37, 51)), constant_values=level)
+        file = io.BytesIO()
+        Image.fromarray(page).save(file, "JPEG", quality=quality)
+        values.append(likeness(prepare(Image.open(file)), strip))
+    assert np.sort(values)[1] > 0.85, values
 
 
 @given(st.data(), st.integers(0, 9), st.integers(0, 9), st.booleans())
