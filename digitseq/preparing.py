@@ -9,8 +9,8 @@ __all__ = ['ROUNDED', 'LUMA', 'SHAPES', 'EVEN', 'ENOUGH', 'FAINTEST', 'LIGHT', '
            'window_of', 'paper_under', 'softened', 'ink_levels', 'even_parts', 'stretched', 'spread', 'is_line',
            'thin_runs', 'straight_runs', 'wipeable', 'wiped', 'parts', 'usual_height', 'inked_shares', 'leans',
            'chosen_uprights', 'long_lines', 'without_lines', 'edge_parts', 'dark_border', 'without_edges',
-           'without_specks', 'ink_frame', 'framed', 'without_cut', 'clean_ink', 'nearer', 'Found', 'find_writing',
-           'checked_wishes', 'prepare', 'prepare_all']
+           'without_specks', 'ink_frame', 'framed', 'in_line', 'without_cut', 'clean_ink', 'nearer', 'check_height',
+           'Found', 'find_writing', 'checked_wishes', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -634,25 +634,41 @@ def framed(
     strip[top : top + h, left : left + w] = np.rint(np.clip(small, 0, 1) * 255)
     return strip
 
+# %% ../nbs/07_prepare.ipynb #88e3d6fc
+def in_line(
+    labels: NDArray[np.int32],  # numbers of the parts, 0 where there are none, shape (H, W)
+    whole: NDArray[np.bool_],  # which pixels are of whole ones, the same shape
+) -> NDArray[np.bool_]:  # shape (1 + parts,)
+    """Tell which parts stand in the rows of those that are whole, and are half as high at least."""
+    along = np.cumsum(whole.sum(axis=1))
+    top, foot = np.searchsorted(along, (0.04 * along[-1], 0.96 * along[-1]))
+    out = [False]
+    for y, _ in filters().find_objects(labels):
+        within, tall = min(y.stop, foot) - max(y.start, top), y.stop - y.start
+        out.append(bool(within >= 0.5 * tall >= 0.25 * (foot - top)))
+    return np.array(out)
+
 # %% ../nbs/07_prepare.ipynb #ce7d5cb4
 def without_cut(
     ink: NDArray[np.float32],  # 0 to 1, shape (H, W)
 ) -> NDArray[np.float32]:  # the same shape
-    """Drop what the sides of the picture cut off and what does not stand in line with the rest."""
+    """Drop what the sides of the picture cut off and what does not stand in line with the rest.
+
+    Raises ValueError if nothing remains.
+    """
     mask, near = ink > WEAK, 1 + min(ink.shape) // 80
-    labels, count = filters().label(mask, TOUCHING)
+    labels, measures = parts(mask)
     sides = labels[:near], labels[-near:], labels[:, :near], labels[:, -near:]
-    cut = np.isin(np.arange(count + 1), np.concatenate([side.ravel() for side in sides]))
+    cut = np.isin(np.arange(len(measures) + 1), np.concatenate([side.ravel() for side in sides]))
     cut[0] = False
+    gone = cut & (16 * np.append(0, measures[:, 1]) <= min(ink.shape))
+    if gone[1:].all():
+        raise ValueError("image is blank: nothing but the rest of a line is on it: leave it out")
     whole = mask & ~cut[labels]
-    if not cut.any() or 5 * whole.sum() < mask.sum():
-        return ink
-    along = np.cumsum(whole.sum(axis=1))
-    top, foot = np.searchsorted(along, (0.04 * along[-1], 0.96 * along[-1]))
-    for k, (y, _) in enumerate(filters().find_objects(labels), 1):
-        within, tall = min(y.stop, foot) - max(y.start, top), y.stop - y.start
-        cut[k] &= within < 0.5 * tall or tall < 0.5 * (foot - top)
-    return np.where(spread(cut[labels], 1, 1) & ~whole, np.float32(0), ink)
+    if 5 * whole.sum() >= (mask & ~gone[labels]).sum():
+        gone |= cut & ~in_line(labels, whole)
+    kept = mask & ~gone[labels]
+    return np.where(spread(mask & ~kept, 1, 1) & ~kept, np.float32(0), ink)
 
 # %% ../nbs/07_prepare.ipynb #58594610
 def clean_ink(
@@ -680,6 +696,18 @@ def nearer(
     x0, y0 = (max(0, start - margin) * factor for start in (x0, y0))
     return grey[y0 : (y1 + margin) * factor, x0 : (x1 + margin) * factor]
 
+# %% ../nbs/07_prepare.ipynb #a2dc0db2
+def check_height(
+    ink: NDArray[np.float32],  # 0 to 1, not blank, shape (H, W)
+) -> None:
+    """Check that something is an eighth as high as all together, or raise ValueError."""
+    (_, y0, _, y1), (_, measures) = ink_frame(ink), parts(ink > WEAK)
+    if 8 * measures[:, 1].max() < y1 - y0:
+        raise ValueError(
+            "image is blank, or a page of many lines: nothing is an eighth as high as all of it:"
+            " cut out a line, or leave it out"
+        )
+
 # %% ../nbs/07_prepare.ipynb #6abbf5c8
 class Found(NamedTuple):
     """Writing that was found on a page."""
@@ -696,7 +724,7 @@ def find_writing(
 ) -> Found:
     """Find the writing on a page and look at it from nearby.
 
-    Raises ValueError if the page is blank.
+    Raises ValueError if the page is blank, or holds nothing as high as a line.
     """
     grey = without_bars(grey)
     while True:
@@ -706,6 +734,7 @@ def find_writing(
         ink = clean_ink(-flat if light else flat)
         part = nearer(grey, ink, factor)
         if part.shape[0] > 0.75 * grey.shape[0]:
+            check_height(ink)
             return Found(grey, ink, factor)
         grey = part
 

@@ -781,6 +781,42 @@ def test_digits_that_the_sides_cut_through_stay(strips: list[np.ndarray]) -> Non
         assert likeness(prepare(low), strip[y0 + 2 : y1 - 2]) > 0.85
 
 
+def squared(number: int) -> np.ndarray:
+    """Draw a sheet of squared paper that nobody wrote on."""
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[: rng.integers(60, 160), : rng.integers(200, 400)].astype(float)
+    step, turn = rng.uniform(9, 20), np.radians(rng.uniform(-1.5, 1.5))
+    u, v = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+    lines = np.minimum(1, [np.abs((w + step / 2) % step - step / 2) for w in (u, v)]).min(axis=0)
+    page = 0.9 - rng.uniform(0.1, 0.2) * (1 - lines) - 0.3 * np.hypot(x - 100, y - 30) / x.max()
+    page = ndimage.gaussian_filter(page, 0.6) + 0.008 * rng.standard_normal(page.shape)
+    return np.clip(page, 0, 1)
+
+
+def test_squared_paper_without_a_word_is_mostly_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        many = 0
+        for number in range(24):
+            try:
+                prepare(squared(number))
+            except ValueError as error:
+                many += "image is blank" in str(error)
+        return many
+
+    found = refused()
+    monkeypatch.setattr(preparing, "check_height", lambda ink: None)
+    assert found >= 16 and found > refused(), (found, refused())
+
+
+def test_a_page_of_many_lines_is_no_line(strips: list[np.ndarray]) -> None:
+    wide = max(strip.shape[1] for strip in strips)
+    rows = [np.pad(strip, ((9, 9), (9, 9 + wide - strip.shape[1]))) for strip in strips[:12]]
+    with pytest.raises(ValueError, match="or a page of many lines: .* cut out a line"):
+        prepare(0.9 - 0.6 * np.concatenate(rows) / 255)
+    for strip, row in zip(strips, rows, strict=False):
+        assert likeness(prepare(0.9 - 0.6 * row / 255), strip) > 0.9
+
+
 @pytest.mark.parametrize("quality", [30, 60, 85])
 @pytest.mark.parametrize("level", [0, 255])
 def test_bars_that_jpeg_made_uneven_are_cut_off(
