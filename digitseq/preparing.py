@@ -768,8 +768,8 @@ def prepare(
     The ink keeps its proportions and stands in the middle. It is five sevenths of the height
     high, or less if it would not fit into the width, and has a seventh of black on every side.
 
-    Raises ValueError if the image is blank, smaller than 3 x 3 pixels or out of range, or if a
-    size or `ink` is not as said; FileNotFoundError if there is no such file.
+    Raises ValueError if the image is blank, a page of many lines, smaller than 3 x 3 pixels or
+    out of range, or if a size or `ink` is not as said; FileNotFoundError if there is no such file.
     """
     height, width, light = checked_wishes(height, width, ink)
     found = find_writing(to_grey(image), light, max(ENOUGH, 4 * height))
