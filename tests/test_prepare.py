@@ -28,6 +28,7 @@ from digitseq.preparing import (
     without_bars,
     without_lines,
     without_specks,
+    without_table,
 )
 
 # Pages
@@ -151,8 +152,8 @@ def test_the_strip_comes_back_from_a_sheet(
     assert np.sort(values)[1] > least, values  # one of the two dozen may be a sad case
 
 
-def same(ink: np.ndarray, *others: Any) -> np.ndarray:
-    return ink
+def same(picture: np.ndarray, *others: Any) -> np.ndarray:
+    return picture
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def same(ink: np.ndarray, *others: Any) -> np.ndarray:
         ),
         ("without_lines", same, {"rule": 1}),
         ("wipeable", lambda mask, line, thick: spread(line, 1, 1), {"strike": 1}),
-        ("without_edges", same, {"scale": 2, "margin": (60, 80), "table": 24, "noise": 0.02}),
+        ("without_table", same, {"scale": 2, "margin": (60, 80), "table": 24, "noise": 0.02}),
         ("without_specks", lambda ink: np.clip(ink, 0, 1), {"specks": 12}),
         ("has_light_ink", lambda flat: True, {}),
         ("nearer", lambda grey, ink, factor: grey, {"scale": 2, "margin": (500, 700)}),
@@ -277,6 +278,83 @@ def test_the_table_is_no_ink(strips: list[np.ndarray], dark: float) -> None:
     ends = np.full((28, 90), 220, np.uint8)
     ends[:, :4] = ends[:, 40:44] = ends[:, -4:] = 30  # three ones, cut tightly
     assert (prepare(ends)[:, [5, -6]] > 128).any(axis=0).all()
+
+
+def photo_of(
+    page: np.ndarray, rng: np.random.Generator, table: float, skew: float = 0.02
+) -> np.ndarray:
+    """Lay a sheet on a table, turned and seen from one side."""
+    (h, w), room = page.shape, 0.12
+    corners = np.array([(0, 0), (0, h), (w, h), (w, 0)]) * (1 - 2 * room) + room * np.array([w, h])
+    corners += rng.uniform(-skew, skew, (4, 2)) * [w, h]
+    rows, wanted = [], []
+    for (x, y), (u, v) in zip(corners, [(0, 0), (0, h), (w, h), (w, 0)], strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+        wanted += [u, v]
+    back = np.linalg.solve(rows, wanted)
+    seen = [
+        Image.fromarray(layer.astype(np.float32)).transform(
+            (w, h), Image.Transform.PERSPECTIVE, list(back), Image.Resampling.BILINEAR
+        )
+        for layer in (page, np.ones_like(page))
+    ]
+    sheet_seen, cover = (np.asarray(layer) for layer in seen)
+    photo = ndimage.gaussian_filter(sheet_seen + table * (1 - cover), 1.0)
+    return np.clip(photo + 0.01 * rng.standard_normal(photo.shape), 0, 1)
+
+
+@pytest.mark.parametrize("table", [0.1, 0.35, 1.0])
+def test_a_sheet_that_lies_crooked_on_a_table_is_read(
+    strips: list[np.ndarray], table: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alike() -> np.ndarray:
+        values = []
+        for k, strip in enumerate(strips[:12]):
+            page = sheet(strip, scale=4, margin=(110, 130)) - (0.25 if table == 1 else 0)
+            photo = photo_of(page, np.random.default_rng(k), table)
+            try:
+                values.append(likeness(prepare(photo), prepare(page)))
+            except ValueError:
+                values.append(0.0)
+        return np.array(values)
+
+    found = alike()
+    assert np.sort(found)[1] > 0.85, found
+    monkeypatch.setattr(preparing, "without_table", same)
+    assert alike().mean() < found.mean() - 0.1
+
+
+@pytest.mark.parametrize("shade", [0.15, 0.3, 0.45])
+def test_a_shadow_that_ends_in_the_writing_is_no_table(
+    strips: list[np.ndarray], shade: float
+) -> None:
+    y, x = np.mgrid[:200, :400] / np.array([200, 400]).reshape(2, 1, 1)
+    for k, strip in enumerate(strips[:12]):
+        rng = np.random.default_rng(k)
+        large = framed(strip.astype(np.float32) / 255, 100, 380) / 255
+        ink = np.pad(large, ((50, 50), (10, 10)))
+        line = np.cos(a := rng.uniform(0, 6.3)) * (x - 0.5) + np.sin(a) * (y - 0.5)
+        page = (0.85 - shade * (line > rng.uniform(-0.1, 0.1))) * (1 - 0.6 * ink)
+        page = np.clip(ndimage.gaussian_filter(page, 1) + 0.01 * rng.standard_normal(x.shape), 0, 1)
+        grey = page.astype(np.float32)
+        assert without_table(grey) is grey
+
+
+@given(st.integers(0, 2**32), st.integers(3, 130), st.integers(3, 130), st.integers(0, 3))
+def test_where_no_table_is_nothing_changes(seed: int, height: int, width: int, spots: int) -> None:
+    rng = np.random.default_rng(seed)
+    grey = (0.8 + 0.01 * rng.standard_normal((height, width))).astype(np.float32)
+    for _ in range(spots):
+        y, x = rng.integers(0, (height, width))
+        grey[y : y + height // 4, x : x + 3] = 0.2
+    assert without_table(grey) is grey
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_cameras_of_any_depth(strips: list[np.ndarray], bits: int) -> None:
+    page = sheet(strips[2], contrast=0.3, noise=0.02)
+    counts = np.rint(page * (2**bits - 1)).astype(np.uint16)
+    assert likeness(prepare(counts), prepare(page)) > 0.98
 
 
 def test_digits_that_touch_a_frame_stay(strips: list[np.ndarray]) -> None:
