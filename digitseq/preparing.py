@@ -9,9 +9,9 @@ __all__ = ['WHITES', 'ROUNDED', 'LUMA', 'SHAPES', 'EVEN', 'ENOUGH', 'FAINTEST', 
            'without_slope', 'has_light_ink', 'window_of', 'paper_under', 'softened', 'ink_levels', 'even_parts',
            'stretched', 'spread', 'is_line', 'thin_runs', 'straight_runs', 'wipeable', 'wiped', 'parts', 'usual_height',
            'inked_shares', 'leans', 'chosen_uprights', 'long_lines', 'without_lines', 'without_specks', 'ink_frame',
-           'framed', 'in_line', 'without_cut', 'dark_part', 'opened', 'sides_of', 'broad_sides', 'solidity', 'is_sheet',
-           'has_edge', 'find_table', 'without_table', 'clean_ink', 'nearer', 'check_height', 'Found', 'find_writing',
-           'checked_wishes', 'prepare', 'prepare_all']
+           'framed', 'in_line', 'is_shade', 'without_cut', 'dark_part', 'opened', 'sides_of', 'broad_sides', 'solidity',
+           'is_sheet', 'has_edge', 'find_table', 'without_table', 'clean_ink', 'nearer', 'check_height', 'Found',
+           'find_writing', 'checked_wishes', 'prepare', 'prepare_all']
 
 # %% ../nbs/07_prepare.ipynb #71fadab3
 import os
@@ -617,11 +617,25 @@ def in_line(
         out.append(bool(within >= 0.5 * tall >= 0.25 * (foot - top)))
     return np.array(out)
 
+# %% ../nbs/07_prepare.ipynb #c4ccfac5
+def is_shade(
+    flat: NDArray[np.float32],  # dark ink, shape (H, W)
+    part: NDArray[np.bool_],  # one part, the same shape
+    ink: NDArray[np.bool_],  # all parts, two pixels wider than they are, the same shape
+) -> bool:
+    """Tell the edge of a shadow from a stroke."""
+    around = flat[spread(part, 6, 6) & ~ink]
+    if around.size == 0:
+        return False
+    middle = (np.median(flat[part]) + np.quantile(around, 0.9)) / 2
+    return bool((around < middle).mean() > 0.35)
+
 # %% ../nbs/07_prepare.ipynb #ce7d5cb4
 def without_cut(
     ink: NDArray[np.float32],  # 0 to 1, shape (H, W)
+    flat: NDArray[np.float32],  # the picture that it was found in, dark ink, the same shape
 ) -> NDArray[np.float32]:  # the same shape
-    """Drop what the sides of the picture cut off and what does not stand in line with the rest.
+    """Drop what the sides of the picture cut off, if it is a shadow or out of line with the rest.
 
     Raises ValueError if nothing remains.
     """
@@ -631,8 +645,13 @@ def without_cut(
     cut = np.isin(np.arange(len(measures) + 1), np.concatenate([side.ravel() for side in sides]))
     cut[0] = False
     gone = cut & (16 * np.append(0, measures[:, 1]) <= min(ink.shape))
+    wider = spread(mask, 2, 2)
+    for k in np.flatnonzero(cut & ~gone):
+        gone[k] = is_shade(flat, labels == k, wider)
     if gone[1:].all():
-        raise ValueError("image is blank: nothing but the rest of a line is on it: leave it out")
+        raise ValueError(
+            "image is blank: nothing but a shadow or a line's rest is on it: leave it out"
+        )
     whole = mask & ~cut[labels]
     if 5 * whole.sum() >= (mask & ~gone[labels]).sum():
         gone |= cut & ~in_line(labels, whole)
@@ -766,7 +785,7 @@ def clean_ink(
     """
     paper = paper_under(flat)
     ink = stretched(paper - flat, even_parts(paper))
-    return without_cut(without_specks(without_lines(ink)))
+    return without_cut(without_specks(without_lines(ink)), flat)
 
 # %% ../nbs/07_prepare.ipynb #c559246b
 def nearer(

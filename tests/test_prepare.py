@@ -847,6 +847,26 @@ def test_lines_that_the_sides_cut_through_go(
     assert np.mean(without) < 0.6, without
 
 
+def test_a_shadow_on_an_empty_sheet_is_mostly_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        many = 0
+        for number in range(24):
+            rng = np.random.default_rng(number)
+            y, x = np.mgrid[:200, :500] / 200
+            a, place = rng.uniform(-1, 1), rng.uniform(0.4, 2.1)
+            dark = np.tanh((x - place + a * y + 0.2 * np.sin(2 * y + a)) / rng.uniform(0.02, 0.1))
+            page = 0.65 - rng.uniform(0.1, 0.25) * dark + 0.01 * rng.standard_normal(x.shape)
+            try:
+                prepare(np.clip(page, 0, 1))
+            except ValueError as error:
+                many += "image is blank" in str(error)
+        return many
+
+    found = refused()
+    monkeypatch.setattr(preparing, "is_shade", lambda flat, part, ink: False)
+    assert found >= 18 and found > refused() + 4, (found, refused())
+
+
 def test_digits_that_the_sides_cut_through_stay(strips: list[np.ndarray]) -> None:
     for strip in strips:
         x0, y0, x1, y1 = ink_frame(strip / 255)
