@@ -807,7 +807,7 @@ LEAST = 5  # pixels
 def check_height(
     ink: NDArray[np.float32],  # 0 to 1, not blank, shape (H, W)
 ) -> None:
-    """Check that something is an eighth as high as all together, or raise ValueError.
+    """Check that something is a quarter as high as all together, or raise ValueError.
 
     It must be LEAST pixels high as well.
     """
@@ -817,9 +817,9 @@ def check_height(
             f"image is blank: what is on it is {y1 - y0} pixels high, not {LEAST}: take a larger"
             " picture"
         )
-    if 8 * measures[:, 1].max() < y1 - y0:
+    if 4 * measures[:, 1].max() < y1 - y0:
         raise ValueError(
-            "image is blank, or a page of many lines: nothing is an eighth as high as all of it:"
+            "image is blank, or a page of many lines: nothing is a quarter as high as all of it:"
             " cut out a line, or leave it out"
         )
 

@@ -912,6 +912,15 @@ def test_a_page_of_many_lines_is_no_line(strips: list[np.ndarray]) -> None:
         assert likeness(prepare(0.9 - 0.6 * row / 255), strip) > 0.9
 
 
+@pytest.mark.parametrize("angle", [-14, 8, 14])
+def test_a_steep_line_is_a_line(strips: list[np.ndarray], angle: int) -> None:
+    for strip in strips:
+        ink = Image.fromarray(np.pad(strip, 70)).rotate(angle, Image.Resampling.BILINEAR)
+        level = Image.fromarray(prepare(0.9 - 0.6 * np.asarray(ink) / 255, 160))
+        back = np.asarray(level.rotate(-angle, Image.Resampling.BILINEAR))
+        assert likeness(back, strip) > 0.8
+
+
 @pytest.mark.parametrize("quality", [30, 60, 85])
 @pytest.mark.parametrize("level", [0, 255])
 def test_bars_that_jpeg_made_uneven_are_cut_off(
