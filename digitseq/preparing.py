@@ -884,7 +884,8 @@ def prepare(
     high, or less if it would not fit into the width, and has a seventh of black on every side.
 
     Raises ValueError if the image is blank, a page of many lines, smaller than 3 x 3 pixels or
-    out of range, or if a size or `ink` is not as said; FileNotFoundError if there is no such file.
+    out of range, if what is on it is not 5 pixels high, or if a size or `ink` is not as said;
+    FileNotFoundError if there is no such file.
     """
     height, width, light = checked_wishes(height, width, ink)
     found = find_writing(to_grey(image), light, max(ENOUGH, 4 * height))

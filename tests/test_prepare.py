@@ -340,6 +340,16 @@ def test_a_shadow_that_ends_in_the_writing_is_no_table(
         assert without_table(grey) is grey
 
 
+def test_light_that_fades_to_the_sides_is_no_table(strips: list[np.ndarray]) -> None:
+    y, x = np.mgrid[-1:1:200j, -1:1:400j]
+    for k, strip in enumerate(strips[:12]):
+        ink = np.pad(framed(strip.astype(np.float32) / 255, 80, 240) / 255, ((60, 60), (80, 80)))
+        light = 0.9 - 0.5 / (1 + np.exp((0.8 - np.hypot(x, y)) / 0.12))
+        noise = 0.005 * np.random.default_rng(k).standard_normal(x.shape)
+        grey = (light * (1 - 0.6 * ink) + noise).astype(np.float32)
+        assert without_table(grey) is grey
+
+
 @given(st.integers(0, 2**32), st.integers(3, 130), st.integers(3, 130), st.integers(0, 3))
 def test_where_no_table_is_nothing_changes(seed: int, height: int, width: int, spots: int) -> None:
     rng = np.random.default_rng(seed)
@@ -903,9 +913,10 @@ def test_squared_paper_without_a_word_is_mostly_refused(monkeypatch: pytest.Monk
     assert found >= 16 and found > refused(), (found, refused())
 
 
-def test_a_page_of_many_lines_is_no_line(strips: list[np.ndarray]) -> None:
+@pytest.mark.parametrize("many", [3, 12])
+def test_a_page_of_many_lines_is_no_line(strips: list[np.ndarray], many: int) -> None:
     wide = max(strip.shape[1] for strip in strips)
-    rows = [np.pad(strip, ((9, 9), (9, 9 + wide - strip.shape[1]))) for strip in strips[:12]]
+    rows = [np.pad(strip, ((9, 9), (9, 9 + wide - strip.shape[1]))) for strip in strips[:many]]
     with pytest.raises(ValueError, match="or a page of many lines: .* cut out a line"):
         prepare(0.9 - 0.6 * np.concatenate(rows) / 255)
     for strip, row in zip(strips, rows, strict=False):
